@@ -1,0 +1,24 @@
+"""Headwater: find the training data that a prediction flows from.
+
+The flat public API. Names are imported on first use, so that a part which needs no PyTorch
+(for example ``headwater.metrics``) loads without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.task import AttributionTask as AttributionTask
+
+__version__ = "0.1.0"
+__all__ = ["AttributionTask", "__version__"]
+
+_HOMES = {"AttributionTask": "headwater.task"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'headwater' has no attribute {name!r}")

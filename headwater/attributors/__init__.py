@@ -1,0 +1,35 @@
+"""Attributors: one file per family of methods, each a short composition of the parts.
+
+Names are imported on first use: a workflow stage depends on the file of its own method only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headwater.attributors.attributor import Attributor as Attributor
+    from headwater.attributors.gradient_similarity import GradCos as GradCos
+    from headwater.attributors.gradient_similarity import GradDot as GradDot
+    from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
+    from headwater.attributors.tracin import TracInCP as TracInCP
+    from headwater.attributors.trak import TRAK as TRAK
+
+__all__ = ["TRAK", "Attributor", "GradCos", "GradDot", "InfluenceFunction", "TracInCP"]
+
+MODULES = {
+    "Attributor": "attributor",
+    "GradCos": "gradient_similarity",
+    "GradDot": "gradient_similarity",
+    "InfluenceFunction": "influence_function",
+    "TRAK": "trak",
+    "TracInCP": "tracin",
+}
+"""The file that each attributor lives in."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

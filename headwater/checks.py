@@ -1,0 +1,57 @@
+"""Checks shared by the public functions: one sentence each, saying what must hold and what came."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+from torch import Tensor
+
+__all__ = ["check_finite", "check_memory", "check_positive", "check_shape"]
+
+GIB = 2**30
+
+
+def check_positive(name: str, value: float, *, allow_zero: bool = False) -> None:
+    """Raise ValueError unless a number is positive (or not negative)."""
+    if not (value >= 0 if allow_zero else value > 0):
+        raise ValueError(f"{name} must be {'>= 0' if allow_zero else '> 0'}, got {value}")
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless a tensor has a shape (None stands for any length)."""
+    given = tuple(tensor.shape)
+    if len(given) != len(shape) or any(
+        want not in (None, got) for want, got in zip(shape, given, strict=True)
+    ):
+        wanted = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
+        raise ValueError(f"{name} must have shape {wanted}, got {given}")
+
+
+def check_finite(name: str, tensor: Tensor, first_row: int = 0) -> None:
+    """Raise ValueError naming the first sample (row) that holds a NaN or an infinity."""
+    finite = torch.isfinite(tensor)
+    if not bool(finite.all()):
+        row = int((~finite).reshape(len(tensor), -1).any(dim=1).nonzero()[0]) + first_row
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity at sample {row}; "
+            "look at that sample and at the model's output for it"
+        )
+
+
+def check_memory(what: str, needed: int, advice: str, device: torch.device) -> None:
+    """Raise MemoryError if an allocation would not fit, before it is tried.
+
+    Args:
+        what: what would be allocated, for the message.
+        needed: bytes.
+        advice: what to do instead.
+        device: where it would be allocated.
+    """
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    else:
+        available = psutil.virtual_memory().available
+    if needed > available:
+        raise MemoryError(
+            f"{what} needs {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are free; {advice}"
+        )

@@ -1,0 +1,78 @@
+"""What every curvature operator can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from scipy.sparse.linalg import LinearOperator as ScipyOperator
+from torch import Tensor
+
+__all__ = ["LinearOperator"]
+
+
+class LinearOperator(ABC):
+    """A symmetric p × p matrix C that is known by its products.
+
+    ``C @ v`` takes a vector (p,) or columns (p, m); `apply` takes one vector a row, (m, p), the
+    layout in which gradients come.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number p of parameters."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """The dtype of the products."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the products are computed."""
+
+    @abstractmethod
+    def apply(self, rows: Tensor) -> Tensor:
+        """Return C v for each row v of rows (m, p), shape (m, p)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(p, p)."""
+        return self.size, self.size
+
+    def __matmul__(self, columns: Tensor) -> Tensor:
+        """Return C v for a vector (p,) or for each column of (p, m).
+
+        Raises:
+            ValueError: if the first dimension is not p.
+        """
+        if columns.ndim not in (1, 2) or columns.shape[0] != self.size:
+            raise ValueError(
+                f"the right side of C @ v must have shape ({self.size},) or ({self.size}, m), "
+                f"got {tuple(columns.shape)}"
+            )
+        if columns.ndim == 1:
+            return self.apply(columns.unsqueeze(0))[0]
+        return self.apply(columns.T).T
+
+    def dense(self, rows: int = 1024) -> Tensor:
+        """Return the matrix, (p, p), from products with the identity, `rows` at a time."""
+        matrix = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
+        for i in range(0, self.size, rows):
+            count = min(rows, self.size - i)
+            eye = torch.zeros(count, self.size, dtype=self.dtype, device=self.device)
+            eye[torch.arange(count), torch.arange(i, i + count)] = 1.0
+            matrix[i : i + count] = self.apply(eye)
+        return matrix
+
+    def to_scipy(self) -> ScipyOperator:
+        """Return the same operator for SciPy's solvers (NumPy in, NumPy out)."""
+
+        def product(columns: object) -> object:
+            tensor = torch.as_tensor(columns, dtype=self.dtype, device=self.device)
+            return (self @ tensor.reshape(self.size, -1)).cpu().numpy()
+
+        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return ScipyOperator(self.shape, matvec=product, matmat=product, dtype=dtype)

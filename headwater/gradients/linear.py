@@ -1,0 +1,100 @@
+"""The per-sample gradients of one Linear layer, kept as the two factors they are made of.
+
+For z_t = W a_t + b the gradient of sample i is  ∂f_i/∂W = Σ_t e_it a_itᵀ  and  ∂f_i/∂b = Σ_t e_it,
+with a (n, T, d_in) the inputs, e (n, T, d_out) the gradients with respect to z, and t any position:
+a token, a pixel, or one of several calls of a shared module. The bias is the weight of one more
+input that is always 1, so ⟨∇f_i, ∇f_j⟩ = Σ_st (a_is·a_jt + 1)(e_is·e_jt).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["LinearFactors"]
+
+WORKSPACE = 2**25
+"""Numbers that one intermediate may hold (128 MiB in float32)."""
+CACHE = 2**20
+"""Numbers of a Gram block that are multiplied while they are still in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class LinearFactors:
+    """Factored gradients of one Linear layer for n samples.
+
+    Args:
+        inputs: a, (n, T, d_in).
+        errors: e, (n, T, d_out).
+        bias: whether the bias belongs to the gradient.
+    """
+
+    inputs: Tensor
+    errors: Tensor
+    bias: bool
+
+    @property
+    def width(self) -> int:
+        """Numbers in one dense gradient: d_out · d_in (+ d_out)."""
+        return int(self.errors.shape[2]) * (int(self.inputs.shape[2]) + self.bias)
+
+    def __getitem__(self, rows: slice) -> LinearFactors:
+        """Return the factors of some of the samples."""
+        return LinearFactors(self.inputs[rows], self.errors[rows], self.bias)
+
+    def dense(self) -> Tensor:
+        """Return the weight's gradients row by row, then the bias's: (n, d_out·d_in (+ d_out))."""
+        weight = torch.einsum("nto,nti->noi", self.errors, self.inputs).flatten(1)
+        return torch.cat([weight, self.errors.sum(1)], 1) if self.bias else weight
+
+    def inner(self, other: LinearFactors) -> Tensor:
+        """Return ⟨∇f_i, ∇f'_j⟩ over this layer, (n, m), by the cheaper of two exact routes."""
+        (n, s, d_in), (m, t, d_out) = self.inputs.shape, other.errors.shape
+        factored_cost = n * m * s * t * (d_in + d_out)
+        dense_cost = (n * s + m * t) * d_in * d_out + n * m * d_in * d_out
+        if factored_cost > dense_cost:
+            return self._dense_inner(other.dense())
+        out = self.inputs.new_empty(n, m)
+        rows = max(1, CACHE // max(1, s * m * t))
+        for i in range(0, n, rows):
+            gram = self._gram(other, slice(i, i + rows))
+            out[i : i + rows] = gram.flatten(1) if s == t == 1 else gram.sum((1, 3))
+        return out
+
+    def _gram(self, other: LinearFactors, rows: slice) -> Tensor:
+        """Return (a_is·a_jt + 1)(e_is·e_jt), (n, s, m, t)."""
+        a, e = self.inputs[rows], self.errors[rows]
+        one = a.new_ones(()) if self.bias else a.new_zeros(())
+        gram = torch.addmm(one, a.flatten(0, 1), other.inputs.flatten(0, 1).T)
+        gram *= e.flatten(0, 1) @ other.errors.flatten(0, 1).T
+        return gram.view(len(a), a.shape[1], len(other.inputs), other.inputs.shape[1])
+
+    def _dense_inner(self, vectors: Tensor) -> Tensor:
+        """Return ⟨∇f_i, v_j⟩ for dense vectors (m, width), materialising a few samples at a time."""
+        rows = max(1, WORKSPACE // max(1, self.width))
+        blocks = [
+            self[i : i + rows].dense() @ vectors.T for i in range(0, len(self.inputs), rows)
+        ]
+        return torch.cat(blocks) if blocks else vectors.new_zeros(0, len(vectors))
+
+    def inner_dense(self, vectors: Tensor) -> Tensor:
+        """Return ⟨∇f_i, v_j⟩ for vectors (m, width) laid out as in `dense`, (n, m)."""
+        return self._dense_inner(vectors)
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖∇f_i‖² over this layer, (n,)."""
+        _, t, d_in = self.inputs.shape
+        if t == 1:
+            a2 = self.inputs.square().sum((1, 2)) + self.bias
+            return a2 * self.errors.square().sum((1, 2))
+        d_out = self.errors.shape[2]
+        if t * (d_in + d_out) > d_in * d_out:
+            rows = max(1, WORKSPACE // max(1, self.width))
+            blocks = [
+                self[i : i + rows].dense().square().sum(1) for i in range(0, len(self.inputs), rows)
+            ]
+            return torch.cat(blocks) if blocks else self.inputs.new_zeros(0)
+        gram = self.inputs @ self.inputs.mT + float(self.bias)
+        return (gram * (self.errors @ self.errors.mT)).sum((1, 2))

@@ -1,0 +1,91 @@
+"""Linear datamodeling score."""
+
+from typing import Any
+
+import numpy as np
+
+from headwater.metrics.correlation import resampled_spearman, spearman_columns
+from headwater.metrics.estimate import (
+    Array,
+    Estimate,
+    as_finite,
+    interval_of_means,
+    resample_counts,
+)
+
+__all__ = ["as_subset_masks", "linear_datamodeling_score"]
+
+
+def linear_datamodeling_score(
+    scores: Any,
+    subset_masks: Any,
+    outputs: Any,
+    *,
+    seed: int = 0,
+    replicates: int = 1000,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Measure how well summed scores rank the outputs of models trained on subsets.
+
+    LDS = mean_j ρ( Σ_{i∈S} scores[i, j],  mean_r outputs[S, r, j] ), with Spearman's ρ over the
+    subsets S. A test sample whose predictions or outputs are all equal counts as ρ = 0: nothing was
+    ranked. The interval is a bootstrap over test samples and subsets jointly, with ranks
+    computed anew in every resample.
+
+    Args:
+        scores: (n_train, n_test).
+        subset_masks: bool (n_subsets, n_train).
+        outputs: Target values of the retrained models, (n_subsets, n_test) or
+            (n_subsets, n_repeats, n_test).
+        seed: Seed of the bootstrap.
+        replicates: Bootstrap resamples.
+        confidence: Probability that the interval covers.
+
+    Returns:
+        The estimate; `per_test` holds ρ of each test sample.
+
+    Raises:
+        ValueError: If shapes disagree, a value is not finite, or there are fewer than 3 subsets.
+
+    Reference:
+        Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
+    """
+    score_matrix = as_finite("scores", scores, 2)
+    masks = as_subset_masks(subset_masks, len(score_matrix))
+    n_dimensions = 3 if np.ndim(outputs) == 3 else 2
+    values = as_finite("outputs", outputs, n_dimensions)
+    truth = values.mean(axis=1) if n_dimensions == 3 else values
+    if truth.shape != (len(masks), score_matrix.shape[1]):
+        raise ValueError(
+            f"outputs must have shape ({len(masks)}, [n_repeats,] {score_matrix.shape[1]}), got "
+            f"{values.shape}: use the outputs of these subsets and test samples"
+        )
+    predictions = _subset_sums(masks, score_matrix)
+    per_test = spearman_columns(predictions, truth)
+    value = float(per_test.mean())
+    rng = np.random.default_rng(seed)
+    counts = resample_counts(rng, replicates, len(masks))
+    resampled = resampled_spearman(counts, predictions, truth)
+    low, high = interval_of_means(rng, value, resampled, confidence)
+    return Estimate(value, low, high, per_test)
+
+
+def as_subset_masks(subset_masks: Any, n_train: int) -> Array:
+    """Return subset masks as a float64 array of zeros and ones.
+
+    Raises:
+        ValueError: If they are not bool (n_subsets >= 3, n_train).
+    """
+    masks = np.asarray(subset_masks)
+    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != n_train or len(masks) < 3:
+        raise ValueError(
+            f"subset_masks must be bool of shape (n_subsets >= 3, {n_train}), got {masks.dtype} of "
+            f"shape {masks.shape}: pass one row per subset"
+        )
+    return masks.astype(np.float64)
+
+
+def _subset_sums(masks: Array, scores: Array) -> Array:
+    # Differences to one row make the sums of a constant column exactly, not nearly, equal.
+    sums: Array = masks @ (scores - scores[0]) + masks.sum(axis=1, keepdims=True) * scores[0]
+    return sums

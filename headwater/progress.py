@@ -1,0 +1,71 @@
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["track"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+QUIET_SECONDS = 2.0
+"""Work that is done sooner shows nothing."""
+LOG_SECONDS = 10.0
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items and show how far they are, with the time that remains.
+
+    Args:
+        items: what to work through.
+        description: what is being done.
+        total: how many items there are; default: their length, if they have one.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from _bar(items, description, total)
+    else:
+        yield from _lines(items, description, total)
+
+
+def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    start = time.monotonic()
+    with Progress(*columns, transient=True, disable=False) as progress:
+        task = progress.add_task(description, total=total, visible=False)
+        for item in items:
+            yield item
+            progress.update(
+                task, advance=1, visible=time.monotonic() - start > QUIET_SECONDS
+            )
+
+
+def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LOG_SECONDS:
+            last = now
+            left = "" if total is None else f", {(now - start) / done * (total - done):.0f} s left"
+            log.info("%s: %d%s%s", description, done, f" of {total}" if total else "", left)

@@ -1,0 +1,72 @@
+"""Values of targets on samples, for the parameters of a given state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from headwater.settings.setting import Setting
+from headwater.targets import Target
+
+__all__ = ["FunctionOfModel", "evaluate_targets"]
+
+
+class FunctionOfModel(nn.Module):
+    """Make f(model, batch) a module, so that functional_call reaches the model inside f.
+
+    Args:
+        model: The model; its tensors are named `model.NAME` here.
+        function: A loss or a target.
+    """
+
+    def __init__(self, model: nn.Module, function: Target) -> None:
+        super().__init__()
+        self.model = model
+        self.function = function
+
+    def forward(self, batch: Any) -> Tensor:
+        """Return f(model, batch), shape (batch,)."""
+        return self.function(self.model, batch)
+
+
+def evaluate_targets(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    setting: Setting,
+    inputs: Tensor,
+    labels: Tensor,
+    batch_size: int = 1000,
+) -> dict[str, Tensor]:
+    """Evaluate every target of a setting in eval mode, without gradients.
+
+    Args:
+        model: The architecture; its own parameters are not read, its mode is restored.
+        state: State dict to evaluate.
+        setting: Gives the targets.
+        inputs: (n, ...).
+        labels: int64 (n,).
+        batch_size: Samples a forward pass; does not change the result.
+
+    Returns:
+        Target name -> values (n,).
+    """
+    named = {f"model.{name}": tensor for name, tensor in state.items()}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return {
+                name: torch.cat(
+                    [
+                        functional_call(FunctionOfModel(model, target), named, (batch,))
+                        for batch in zip(
+                            inputs.split(batch_size), labels.split(batch_size), strict=True
+                        )
+                    ]
+                )
+                for name, target in setting.targets.items()
+            }
+    finally:
+        model.train(was_training)

@@ -1,0 +1,204 @@
+"""Training of many models: in processes on a CPU, stacked on a GPU."""
+
+import os
+import signal
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headwater.retraining.evaluation import evaluate_targets
+from headwater.retraining.schedule import initial_model
+from headwater.retraining.stacked import train_stacked
+from headwater.retraining.training import Trained, train_model
+from headwater.settings import get_setting
+from headwater.settings.setting import Samples, Setting
+
+__all__ = ["Finish", "Job", "Outputs", "target_outputs", "train_many"]
+
+Outputs: TypeAlias = dict[str, NDArray[np.generic]]
+# Turns a trained model into what is sent back; a function of a module, so that workers find it.
+Finish: TypeAlias = Callable[[Setting, Samples, Trained], Outputs]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Args:
+        index: Name of the job, given back with its outputs.
+        seed: Seed of the training run.
+        subset: bool (n_train,), the samples to train on; all of them by default.
+    """
+
+    index: int
+    seed: int
+    subset: NDArray[np.bool_] | None = None
+
+
+def target_outputs(setting: Setting, samples: Samples, trained: Trained) -> Outputs:
+    """Return the values (n_test,) of every target on the test samples, by target name."""
+    model = initial_model(setting, 0, samples.test_inputs)
+    values = evaluate_targets(
+        model, trained.model_state, setting, samples.test_inputs, samples.test_labels
+    )
+    return {name: tensor.cpu().numpy() for name, tensor in values.items()}
+
+
+def train_many(
+    setting_name: str,
+    samples: Samples,
+    jobs: Sequence[Job],
+    finish: Finish = target_outputs,
+    checkpoint_count: int = 0,
+    workers: int | None = None,
+    models_at_once: int = 50,
+) -> Iterator[tuple[Job, Outputs]]:
+    """Train the models of all jobs and yield (job, outputs) as each is done.
+
+    Samples on a CPU: processes of one thread each. Samples on a GPU: stacks of jobs with subsets of
+    equal size, in this process. The outputs of a job depend neither on the other jobs nor on the
+    order in which they finish. Closing the iterator, an exception, or the death of this process
+    ends the workers.
+
+    Args:
+        setting_name: A name in `headwater.settings.SETTINGS`.
+        samples: Training and test samples.
+        jobs: The models to train.
+        finish: finish(setting, samples, trained) -> named arrays; runs where the model was trained.
+        checkpoint_count: Checkpoints kept in each `Trained`.
+        workers: Processes; by default the CPU cores this process may use.
+        models_at_once: Largest stack on a GPU.
+
+    Raises:
+        FloatingPointError: If a loss becomes NaN or infinite; a note names the job.
+        BrokenProcessPool: If a worker was killed, for example for lack of memory.
+    """
+    setting = get_setting(setting_name)
+    if samples.train_inputs.device.type != "cpu":
+        yield from _train_in_stacks(
+            setting, samples, jobs, finish, checkpoint_count, models_at_once
+        )
+    else:
+        yield from _train_in_processes(
+            setting_name, samples, jobs, finish, checkpoint_count, workers or _usable_cores()
+        )
+
+
+def _train_in_stacks(
+    setting: Setting,
+    samples: Samples,
+    jobs: Sequence[Job],
+    finish: Finish,
+    checkpoint_count: int,
+    models_at_once: int,
+) -> Iterator[tuple[Job, Outputs]]:
+    n = len(samples.train_inputs)
+    by_size: dict[int, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_size[n if job.subset is None else int(job.subset.sum())].append(job)
+    for group in by_size.values():
+        for start in range(0, len(group), models_at_once):
+            chunk = group[start : start + models_at_once]
+            masks = [np.ones(n, bool) if job.subset is None else job.subset for job in chunk]
+            stack = train_stacked(
+                setting,
+                samples.train_inputs,
+                samples.train_labels,
+                [job.seed for job in chunk],
+                np.stack(masks),
+                checkpoint_count,
+            )
+            for job, trained in zip(chunk, stack, strict=True):
+                yield job, finish(setting, samples, trained)
+
+
+def _train_in_processes(
+    setting_name: str,
+    samples: Samples,
+    jobs: Sequence[Job],
+    finish: Finish,
+    checkpoint_count: int,
+    workers: int,
+) -> Iterator[tuple[Job, Outputs]]:
+    context = get_context("spawn")
+    # Workers end when the writing end closes: by hand below, or by the system if this process dies.
+    lifeline, end_of_lifeline = context.Pipe(duplex=False)
+    arrays = tuple(tensor.numpy() for tensor in samples)
+    executor = ProcessPoolExecutor(
+        max_workers=max(1, min(workers, len(jobs))),
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(lifeline, setting_name, arrays, finish, checkpoint_count),
+    )
+    try:
+        jobs_of = {executor.submit(_run_job, job): job for job in jobs}
+        for future in as_completed(jobs_of):
+            yield jobs_of[future], future.result()
+        executor.shutdown()
+    finally:
+        end_of_lifeline.close()
+        executor.shutdown(cancel_futures=True)
+        lifeline.close()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Work:
+    setting: Setting
+    samples: Samples
+    finish: Finish
+    checkpoint_count: int
+
+
+_WORK: list[_Work] = []
+
+
+def _start_worker(
+    lifeline: Connection,
+    setting_name: str,
+    arrays: tuple[NDArray[np.generic], ...],
+    finish: Finish,
+    checkpoint_count: int,
+) -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    torch.set_num_threads(1)
+    samples = Samples(*(torch.from_numpy(array) for array in arrays))
+    _WORK.append(_Work(get_setting(setting_name), samples, finish, checkpoint_count))
+
+
+def _end_with(lifeline: Connection) -> None:
+    lifeline.poll(None)
+    os._exit(1)
+
+
+def _run_job(job: Job) -> Outputs:
+    work = _WORK[0]
+    try:
+        trained = train_model(
+            work.setting,
+            work.samples.train_inputs,
+            work.samples.train_labels,
+            job.seed,
+            job.subset,
+            work.checkpoint_count,
+        )
+        return work.finish(work.setting, work.samples, trained)
+    except Exception as error:
+        error.add_note(f"in job {job.index}, seed {job.seed}")
+        raise

@@ -1,0 +1,17 @@
+"""Solvers of (C + λI) x = b: what depends on the training data first, right-hand sides after."""
+
+from headwater.solvers.conjugate_gradient import ConjugateGradient
+from headwater.solvers.explicit import Explicit
+from headwater.solvers.solver import Solution, Solver, State
+from headwater.solvers.woodbury import Woodbury
+
+__all__ = [
+    # the interface
+    "Solution",
+    "Solver",
+    "State",
+    # solvers
+    "ConjugateGradient",
+    "Explicit",
+    "Woodbury",
+]

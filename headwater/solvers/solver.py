@@ -1,0 +1,80 @@
+"""The interface of all solvers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headwater.curvature import LinearOperator
+from headwater.gradients import DenseGradients, Gradients
+
+__all__ = ["Solution", "Solver", "State"]
+
+WORKSPACE = 2**27
+"""Numbers that one block of right-hand sides may hold (512 MiB in float32)."""
+
+State = Mapping[str, Tensor]
+"""Named tensors that depend on the training data only: what a stage caches."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The result of a solver, with what is needed to trust it.
+
+    Args:
+        value: x, one row a right-hand side, (m, p).
+        residual: ‖b - (C + λI) x‖ / ‖b‖, (m,).
+        steps: the number of iterations taken, (m,).
+        converged: whether the residual met the tolerance, (m,) bool.
+    """
+
+    value: Tensor
+    residual: Tensor
+    steps: Tensor
+    converged: Tensor
+
+
+class Solver(ABC):
+    """Solve (C + λI) x = b for a symmetric operator C and blocks of right-hand sides."""
+
+    @abstractmethod
+    def prepare(self, operator: LinearOperator) -> State:
+        """Compute everything that does not depend on the right-hand sides."""
+
+    @abstractmethod
+    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
+        """Solve for each row of rhs (m, p)."""
+
+    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return what `inner` needs of (C + λI)^-1 f_j, for all test gradients f_j."""
+        solution = self.solve(operator, state, test.dense())
+        return {
+            "vectors": solution.value,
+            "residual": solution.residual,
+            "steps": solution.steps,
+            "converged": solution.converged,
+        }
+
+    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
+        """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients.
+
+        Args:
+            train: the block, samples `rows` of the training data.
+            rows: which samples these are.
+            scale: their ρ_i, (b,) (ones where the curvature is not made of rows).
+            solved: what `precondition` returned.
+        """
+        return train.inner(DenseGradients(solved["vectors"]))
+
+    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
+        """Return ⟨g_i, (C + λI)^-1 g_i⟩, (n,), for all training gradients."""
+        step = max(1, WORKSPACE // train.dimension)
+        parts = []
+        for i in range(0, len(train), step):
+            g = train[i : i + step].dense()
+            parts.append((g * self.solve(operator, state, g).value).sum(1, dtype=torch.float64))
+        return torch.cat(parts)

@@ -1,0 +1,103 @@
+"""Exact solution in Gram space: n × n, never p × p."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headwater.checks import check_memory, check_positive, check_shape
+from headwater.curvature import LinearOperator, RowOperator
+from headwater.gradients import DenseGradients, Gradients
+from headwater.solvers.solver import Solution, Solver, State
+
+__all__ = ["Woodbury"]
+
+
+@dataclass(frozen=True)
+class Woodbury(Solver):
+    """Solve with C = RᵀR/n through the n × n Gram matrix K = RRᵀ of its rows.
+
+    (C + λI)^-1 b = (b - Rᵀ (K + nλI)^-1 R b) / λ, and for products with the rows themselves
+    R (C + λI)^-1 b = n (K + nλI)^-1 R b, which forms no vector of length p at all.
+    Cost: one n × n Cholesky factorisation in float64, whatever the number of parameters.
+
+    Args:
+        damping: λ > 0, absolute.
+
+    Raises:
+        ValueError: if the damping is not positive.
+
+    Reference:
+        Woodbury, Inverting Modified Matrices, 1950.
+
+    Example:
+        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
+        >>> solver = Woodbury(damping=0.5)
+        >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
+        [[1.0, 1.0]]
+    """
+
+    damping: float
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_positive("damping", self.damping)
+
+    def prepare(self, operator: LinearOperator) -> State:
+        """Return {"factor": L} with L Lᵀ = K + nλI, (n, n) in float64.
+
+        Raises:
+            TypeError: if the operator has no rows.
+            MemoryError: if the Gram matrix would not fit.
+        """
+        rows = _rows_of(operator)
+        check_memory(
+            f"the Gram matrix of {rows.n:,} samples",
+            3 * 8 * rows.n**2,
+            "use fewer training samples, or a projected store with TRAK",
+            rows.device,
+        )
+        gram = rows.gram()
+        gram.diagonal().add_(rows.n * self.damping)
+        return {"factor": torch.linalg.cholesky(gram)}
+
+    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return {"coefficients": (K + nλI)^-1 R f_j}, (n, m) in float64.
+
+        They are R (C + λI)^-1 f_j / n: no vector of length p is formed.
+        """
+        products = _rows_of(operator).times(test)
+        return {"coefficients": torch.cholesky_solve(products, state["factor"])}
+
+    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
+        """Return ⟨g_i, (C + λI)^-1 f_j⟩ = n c_ij / ρ_i, (b, m)."""
+        coefficients = solved["coefficients"]
+        return coefficients[rows] * (len(coefficients) / scale)[:, None]
+
+    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
+        """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i², (n,)."""
+        rows = _rows_of(operator)
+        inverse = torch.cholesky_inverse(state["factor"]).diagonal()
+        return rows.n * (1.0 - rows.n * self.damping * inverse) / rows.scale.square()
+
+    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
+        """Solve for each row of rhs (m, p)."""
+        check_shape("the right-hand sides", rhs, (None, operator.size))
+        rows = _rows_of(operator)
+        c = self.precondition(operator, state, DenseGradients(rhs))["coefficients"]
+        x = (rhs - rows.vectors(c).vectors) / self.damping
+        norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
+        residual = (operator.apply(x) + self.damping * x - rhs).norm(dim=1) / norms
+        ones = torch.ones(len(rhs), dtype=torch.int64)
+        return Solution(x, residual.double(), ones, residual < 1e-3)
+
+
+def _rows_of(operator: LinearOperator) -> RowOperator:
+    if not isinstance(operator, RowOperator):
+        raise TypeError(
+            "Woodbury needs a curvature made of one row a sample (EmpiricalFisher or GaussNewton), "
+            f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
+        )
+    return operator

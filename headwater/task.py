@@ -1,0 +1,142 @@
+"""The attribution task: a model, its loss, the target to explain, and the checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from headwater.batches import Batch, batch_size
+from headwater.checkpoints import Checkpoint, load_checkpoint
+from headwater.parameters import ParameterLayout, select_parameters
+
+__all__ = ["AttributionTask", "BoundModel", "SampleFunction"]
+
+SampleFunction = Callable[[Any, Batch], Tensor]
+"""``f(model, batch) -> Tensor (batch,)``: one value per sample, the model called as in training."""
+
+
+class AttributionTask:
+    """Say what is attributed: the target of a model to the samples it was trained on.
+
+    The training objective is the mean of the loss over the training samples. The model is copied
+    and put into evaluation mode; the given one is left as it is.
+
+    Args:
+        model: the architecture.
+        loss: ``loss(model, batch) -> Tensor (batch,)``, one unreduced value per sample.
+        target: the scalar explained for each test sample, same signature; defaults to the loss.
+        checkpoints: state dicts, paths (safetensors, or files for ``torch.load(weights_only=True)``)
+            or callables that return one; defaults to the model's present parameters.
+        layers: module names or patterns that restrict the parameters; default: all trainable ones.
+
+    Raises:
+        ValueError: if there is no checkpoint, or a layer name matches nothing.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 2)
+        >>> def loss(model, batch):
+        ...     x, y = batch
+        ...     return torch.nn.functional.cross_entropy(model(x), y, reduction="none")
+        >>> AttributionTask(model, loss).layout.size
+        8
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: SampleFunction,
+        target: SampleFunction | None = None,
+        checkpoints: Sequence[Checkpoint] | Checkpoint | None = None,
+        layers: Sequence[str] | str | None = None,
+    ) -> None:
+        self.loss = loss
+        self.target = target if target is not None else loss
+        self._names = select_parameters(model, layers)
+        self._caller = _Caller(copy.deepcopy(model).eval().requires_grad_(False))
+        if checkpoints is None:
+            checkpoints = [{k: v.detach().clone() for k, v in model.state_dict().items()}]
+        if isinstance(checkpoints, (str, Mapping)) or not isinstance(checkpoints, Sequence):
+            checkpoints = [checkpoints]
+        if not checkpoints:
+            raise ValueError("checkpoints must name at least one, got none; pass [model.state_dict()]")
+        self.checkpoints = list(checkpoints)
+        parameters = dict(model.named_parameters())
+        self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(self._caller.parameters()).device
+
+    def bind(self, index: int = 0) -> BoundModel:
+        """Load one checkpoint and return the model as a function of its selected parameters."""
+        state = load_checkpoint(self.checkpoints[index], self._caller.model)
+        model = self._caller.model
+        # Tied parameters have several keys in a state dict; the first name stands for all of them.
+        owned = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        state = {name: state.get(name, t).to(self.device) for name, t in owned.items()}
+        chosen = {name: state.pop(name) for name in self._names}
+        return BoundModel(self._caller, chosen, state, self.layout)
+
+
+class _Caller(nn.Module):
+    """Calls f(model, batch) as a module, so that functional_call reaches the model inside f."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: SampleFunction, batch: Batch) -> Tensor:
+        return function(self.model, batch)
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """The model at one checkpoint, as a pure function of the selected parameters.
+
+    Args:
+        caller: the wrapped model; its own parameters are never read.
+        parameters: the selected parameters, which gradients are taken for.
+        rest: buffers and all other parameters.
+        layout: the order of the selected parameters in a vector.
+    """
+
+    caller: _Caller
+    parameters: dict[str, Tensor]
+    rest: dict[str, Tensor]
+    layout: ParameterLayout
+
+    @property
+    def module(self) -> nn.Module:
+        """The model that forward hooks are put on."""
+        return self.caller.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(iter(self.parameters.values())).device
+
+    def values(
+        self, function: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Evaluate f for each sample of a batch, (batch,).
+
+        Raises:
+            ValueError: if the function does not return one value per sample.
+        """
+        chosen = self.parameters if parameters is None else parameters
+        state = {f"model.{name}": t for name, t in {**self.rest, **chosen}.items()}
+        values = functional_call(self.caller, state, (function, batch))
+        if not isinstance(values, Tensor) or tuple(values.shape) != (batch_size(batch),):
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"loss and target must return one value per sample, shape ({batch_size(batch)},), "
+                f"got {got}; use reduction='none' and average over everything but the samples"
+            )
+        return values
