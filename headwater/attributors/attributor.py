@@ -22,7 +22,7 @@ from headwater.gradients import Gradients
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["Attributor"]
+__all__ = ["Attributor", "Rows", "negative_products"]
 
 Rows = tuple[slice, Tensor]
 
@@ -187,3 +187,11 @@ class Attributor(ABC):
                 f"{where} (of {len(self._seen)}); call cache again, or turn off shuffling and "
                 "augmentation"
             )
+
+
+def negative_products(source: GradientSource) -> Iterator[Rows]:
+    """Yield (rows, -⟨∇f_j, ∇ℓ_i⟩) for one block of training samples after the other."""
+    test, start = source.test(), 0
+    for block in source.train_blocks():
+        yield slice(start, start + len(block)), -block.inner(test)
+        start += len(block)

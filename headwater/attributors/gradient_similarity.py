@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from headwater.attributors.attributor import Attributor, Rows
+from headwater.attributors.attributor import Attributor, Rows, negative_products
 from headwater.attributors.source import GradientSource
 from headwater.gradients import Gradients
 from headwater.solvers import State
@@ -56,14 +56,6 @@ class GradCos(Attributor):
         """Return 1, the cosine of a gradient with itself (0 for a zero gradient)."""
         parts = [(block.squared_norms() > 0) for block in source.train_blocks()]
         return torch.cat(parts).to(torch.float64)
-
-
-def negative_products(source: GradientSource) -> Iterator[Rows]:
-    """Yield (rows, -⟨∇f_j, ∇ℓ_i⟩) for one block of training samples after the other."""
-    test, start = source.test(), 0
-    for block in source.train_blocks():
-        yield slice(start, start + len(block)), -block.inner(test)
-        start += len(block)
 
 
 def _inverse_norms(gradients: Gradients) -> Tensor:

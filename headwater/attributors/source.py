@@ -72,7 +72,11 @@ class CapturedSource(GradientSource):
         self, function: SampleFunction, batches: Iterable[Batch], what: str
     ) -> list[Gradients]:
         capture = GradientCapture(self.model, function)
-        found = [self._represent(capture(batch), self.index) for batch in track(batches, what)]
+        found: list[Gradients] = []
+        done = 0
+        for batch in track(batches, what):
+            found.append(self._represent(capture(batch, first_row=done), self.index))
+            done += len(found[-1])
         if not found:
             raise ValueError(f"the loader of the {what} must yield batches, got none")
         return found

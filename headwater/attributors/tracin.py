@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from headwater.attributors.attributor import Attributor, Rows
-from headwater.attributors.gradient_similarity import negative_products
+from headwater.attributors.attributor import Attributor, Rows, negative_products
 from headwater.attributors.source import GradientSource
 from headwater.solvers import State
 from headwater.task import AttributionTask

@@ -7,6 +7,7 @@ from headwater.gradients.gradients import Gradients, concatenate
 from headwater.gradients.linear import LinearFactors
 from headwater.gradients.per_sample import per_sample_gradients
 from headwater.gradients.store import GradientStore, StoreDescription, StoreWriter
+from headwater.gradients.writing import write_gradients
 
 __all__ = [
     # representations
@@ -24,4 +25,5 @@ __all__ = [
     "GradientStore",
     "StoreDescription",
     "StoreWriter",
+    "write_gradients",
 ]

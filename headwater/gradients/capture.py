@@ -53,8 +53,12 @@ class GradientCapture:
         self.function = function
         self._scheme: GradientScheme | None = None
 
-    def __call__(self, batch: Batch) -> FactoredGradients:
+    def __call__(self, batch: Batch, first_row: int = 0) -> FactoredGradients:
         """Return the gradients of a batch.
+
+        Args:
+            batch: n samples.
+            first_row: the number of samples before this batch, for error messages.
 
         Raises:
             ValueError: if a value or a gradient is not finite, or depends on the rest of the batch.
@@ -63,10 +67,12 @@ class GradientCapture:
         if self._scheme is None:
             self._scheme = self._probe(batch)
         gradients = self._capture(batch, self._scheme)
-        check_finite("the value of the function", gradients.values)
+        check_finite("the value of the function", gradients.values, first_row)
         for layer, factors in zip(self._scheme.layers, gradients.layers, strict=True):
-            check_finite(f"the gradient in layer {layer.name}", factors.errors)
-        check_finite("the gradient", gradients.rest)
+            check_finite(f"the gradient in layer {layer.name}", factors.errors, first_row)
+            # A dead ReLU hides an infinite input from the value, not from the gradient: 0 · ∞.
+            check_finite(f"the input of layer {layer.name}", factors.inputs, first_row)
+        check_finite("the gradient", gradients.rest, first_row)
         return gradients
 
     def _capture(self, batch: Batch, scheme: GradientScheme) -> FactoredGradients:

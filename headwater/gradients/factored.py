@@ -125,7 +125,7 @@ class FactoredGradients(Gradients):
     def dense(self) -> Tensor:
         """Return the gradients as vectors in the layout's order, (n, p)."""
         slices = self.scheme.layout.slices
-        out = self.values.new_empty(len(self), self.dimension)
+        out = self.rest.new_empty(len(self), self.dimension)
         for name, columns in self.scheme.rest_layout.slices.items():
             out[:, slices[name]] = self.rest[:, columns]
         for layer, factors in zip(self.scheme.layers, self.layers, strict=True):
@@ -165,5 +165,5 @@ class FactoredGradients(Gradients):
     def project(self, projection: Projection) -> DenseGradients:
         """Return P∇f_i, (n, k)."""
         blocks = [projection(block) for block in self.dense_blocks()]
-        empty = self.values.new_zeros(0, projection.dimension)
+        empty = self.rest.new_zeros(0, projection.dimension)
         return DenseGradients(torch.cat([empty, *blocks]), self.values)

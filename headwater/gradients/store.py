@@ -66,7 +66,7 @@ class StoreWriter:
         block: samples a block; default: as many as make the widest array's files 32 MB.
 
     Raises:
-        ValueError: if the folder holds a store of something else.
+        ValueError: if the folder holds a store of something else, or of other samples.
     """
 
     def __init__(
@@ -81,15 +81,26 @@ class StoreWriter:
             leftover.unlink()
         self._group: zarr.Group | None = None
         if (self.path / "zarr.json").exists():
-            self._group = zarr.open_group(self.path, mode="r+")
-            head = dict(self._group.attrs["headwater"])  # type: ignore[arg-type]
-            _check_same(head, description, self.path)
-            self.block = int(head["block"])
+            group = zarr.open_group(self.path, mode="r+")
+            head: Any = group.attrs.get("headwater")
+            if head is not None:  # without it, a run was killed before the layout was complete
+                _check_same(head, {**asdict(description), "n": n}, self.path)
+                self._group, self.block = group, int(head["block"])
 
     def start(self, first: Gradients) -> int:
-        """Lay out the arrays after the first gradients are known; return the samples a block."""
+        """Lay out the arrays after the first gradients are known; return the samples a block.
+
+        Raises:
+            ValueError: if the store was begun with gradients of other layers.
+        """
         if self._group is None:
             self._group = self._create(first)
+        head: Any = self._group.attrs["headwater"]
+        if head["scheme"] != _scheme_to_json(first):
+            raise ValueError(
+                f"{self.path} must hold gradients of the layers that it was begun with, got "
+                "others; use another folder or delete this one"
+            )
         assert self.block is not None
         return self.block
 
@@ -197,7 +208,7 @@ class GradientStore:
         fields = StoreDescription.__dataclass_fields__
         self.description = StoreDescription(**{name: head[name] for name in fields})
         if expect is not None:
-            _check_same(head, expect, self.path)
+            _check_same(head, asdict(expect), self.path)
         self.n, self.block = int(head["n"]), int(head["block"])
         self._like = _like_from_json(head["scheme"])
         self.dtype = dtype or (torch.float64 if head["dtype"] == "float64" else torch.float32)
@@ -254,8 +265,8 @@ def _crc(data: np.ndarray) -> int:
     return int(google_crc32c.value(np.ascontiguousarray(data).tobytes()))
 
 
-def _check_same(head: dict[str, Any], expected: StoreDescription, path: Path) -> None:
-    for field, wanted in asdict(expected).items():
+def _check_same(head: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
+    for field, wanted in expected.items():
         if head.get(field) != wanted:
             raise ValueError(
                 f"{path} must hold {field} {wanted!r}, got {head.get(field)!r}; "

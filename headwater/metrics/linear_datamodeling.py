@@ -30,7 +30,7 @@ def linear_datamodeling_score(
     LDS = mean_j ρ( Σ_{i∈S} scores[i, j],  mean_r outputs[S, r, j] ), with Spearman's ρ over the
     subsets S. A test sample whose predictions or outputs are all equal counts as ρ = 0: nothing was
     ranked. The interval is a bootstrap over test samples and subsets jointly, with ranks
-    computed anew in every resample.
+    computed anew in every resample; resampling both ways is conservative (Owen 2007).
 
     Args:
         scores: (n_train, n_test).

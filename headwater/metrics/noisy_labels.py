@@ -43,7 +43,7 @@ def noisy_label_auc(
     mask = np.asarray(flipped)
     if mask.dtype != np.bool_ or mask.shape != values.shape or mask.all() or not mask.any():
         raise ValueError(
-            f"flipped must be bool of shape {values.shape} with both flipped and clean samples, got "
+            f"flipped must be bool of shape {values.shape} with flipped and clean samples, got "
             f"{mask.dtype} of shape {mask.shape} with {np.count_nonzero(mask)} flipped: "
             "pass the mask that flip_labels returned"
         )
@@ -67,7 +67,7 @@ def _histograms(counts: Array, rank: Array, n_ranks: int) -> Array:
     replicates = len(counts)
     cells = rank + n_ranks * np.arange(replicates)[:, None]
     found = np.bincount(cells.ravel(), weights=counts.ravel(), minlength=replicates * n_ranks)
-    return found.reshape(replicates, n_ranks)
+    return found.reshape(replicates, n_ranks).astype(np.float64)
 
 
 def _area(positive: Array, negative: Array) -> Array:

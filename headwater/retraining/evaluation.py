@@ -37,6 +37,7 @@ def evaluate_targets(
     setting: Setting,
     inputs: Tensor,
     labels: Tensor,
+    *,
     batch_size: int = 1000,
 ) -> dict[str, Tensor]:
     """Evaluate every target of a setting in eval mode, without gradients.

@@ -39,11 +39,11 @@ def leave_one_out(
     seed: int,
     models_at_once: int | None = None,
 ) -> LeaveOneOut:
-    """Retrain without each removed sample and evaluate every target on the test samples.
+    r"""Retrain without each removed sample and evaluate every target on the test samples.
 
     All models, the full one among them, share initial weights, dropout masks and the order of all n
     samples; the batch that holds the removed sample i lacks it: θ_-i follows the mean loss over
-    batch \\ {i}. A batch that i alone made up gives a zero gradient. So f(full) - f(without i) is
+    batch \ {i}. A batch that i alone made up gives a zero gradient. So f(full) - f(without i) is
     the effect of the sample and not of another random order.
 
     Args:

@@ -57,6 +57,7 @@ def train_many(
     setting_name: str,
     samples: Samples,
     jobs: Sequence[Job],
+    *,
     finish: Finish = target_outputs,
     checkpoint_count: int = 0,
     workers: int | None = None,
@@ -85,11 +86,21 @@ def train_many(
     setting = get_setting(setting_name)
     if samples.train_inputs.device.type != "cpu":
         yield from _train_in_stacks(
-            setting, samples, jobs, finish, checkpoint_count, models_at_once
+            setting,
+            samples,
+            jobs,
+            finish=finish,
+            checkpoint_count=checkpoint_count,
+            models_at_once=models_at_once,
         )
     else:
         yield from _train_in_processes(
-            setting_name, samples, jobs, finish, checkpoint_count, workers or _usable_cores()
+            setting_name,
+            samples,
+            jobs,
+            finish=finish,
+            checkpoint_count=checkpoint_count,
+            workers=workers or _usable_cores(),
         )
 
 
@@ -97,6 +108,7 @@ def _train_in_stacks(
     setting: Setting,
     samples: Samples,
     jobs: Sequence[Job],
+    *,
     finish: Finish,
     checkpoint_count: int,
     models_at_once: int,
@@ -115,7 +127,7 @@ def _train_in_stacks(
                 samples.train_labels,
                 [job.seed for job in chunk],
                 np.stack(masks),
-                checkpoint_count,
+                checkpoint_count=checkpoint_count,
             )
             for job, trained in zip(chunk, stack, strict=True):
                 yield job, finish(setting, samples, trained)
@@ -125,6 +137,7 @@ def _train_in_processes(
     setting_name: str,
     samples: Samples,
     jobs: Sequence[Job],
+    *,
     finish: Finish,
     checkpoint_count: int,
     workers: int,
@@ -196,7 +209,7 @@ def _run_job(job: Job) -> Outputs:
             work.samples.train_labels,
             job.seed,
             job.subset,
-            work.checkpoint_count,
+            checkpoint_count=work.checkpoint_count,
         )
         return work.finish(work.setting, work.samples, trained)
     except Exception as error:

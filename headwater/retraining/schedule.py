@@ -54,7 +54,8 @@ def checkpoint_epochs(epochs: int, count: int) -> list[int]:
     """
     if not 0 <= count <= epochs:
         raise ValueError(
-            f"checkpoint_count must be between 0 and the {epochs} epochs, got {count}: ask for fewer"
+            f"checkpoint_count must be between 0 and the {epochs} epochs, got {count}: "
+            "ask for fewer"
         )
     return [round(epochs * (i + 1) / count) for i in range(count)]
 

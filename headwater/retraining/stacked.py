@@ -51,8 +51,8 @@ class ModelStack:
         others |= {name for name, p in self.model.named_parameters() if not p.requires_grad}
         if others:
             raise ValueError(
-                f"stacked models must hold trainable parameters only, got {', '.join(sorted(others))}"
-                ": train them one by one with train_model"
+                f"stacked models must hold trainable parameters only, got "
+                f"{', '.join(sorted(others))}: train them one by one with train_model"
             )
         named = [dict(model.named_parameters()) for model in models]
         self.parameters = {
@@ -122,6 +122,7 @@ def train_stacked(
     labels: Tensor,
     seeds: Sequence[int],
     subsets: NDArray[np.bool_] | Tensor | None = None,
+    *,
     checkpoint_count: int = 0,
 ) -> list[Trained]:
     """Train one model per seed at once; result i is that of train_model(seeds[i], subsets[i]).
@@ -146,7 +147,7 @@ def train_stacked(
     losses: list[list[float]] = [[] for _ in seeds]
     checkpoints: list[list[Checkpoint]] = [[] for _ in seeds]
     for epoch in range(1, setting.recipe.epochs + 1):
-        means = _train_stacked_epoch(stack, inputs, labels, rows, seeds, epoch)
+        means = _train_stacked_epoch(stack, inputs, labels, rows, seeds=seeds, epoch=epoch)
         for i, loss in enumerate(means.tolist()):
             check_finite_loss(loss, epoch, setting)
             losses[i].append(loss)
@@ -161,6 +162,7 @@ def _train_stacked_epoch(
     inputs: Tensor,
     labels: Tensor,
     rows: Tensor,
+    *,
     seeds: Sequence[int],
     epoch: int,
 ) -> Tensor:

@@ -1,7 +1,7 @@
 """Training of one model, reproducible from its seed alone."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,7 @@ def train_model(
     labels: Tensor,
     seed: int,
     subset: NDArray[np.bool_] | Tensor | None = None,
+    *,
     checkpoint_count: int = 0,
     progress: Progress | None = None,
 ) -> Trained:
@@ -84,8 +85,7 @@ def train_model(
     rows = subset_rows(subset, len(inputs)).to(inputs.device)
     kept_epochs = checkpoint_epochs(setting.recipe.epochs, checkpoint_count)
     model = initial_model(setting, seed, inputs).train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    velocities = [torch.zeros_like(p) for p in parameters]
+    velocities = [torch.zeros_like(p) for p in model.parameters() if p.requires_grad]
     losses: list[float] = []
     checkpoints: list[Checkpoint] = []
     devices = [inputs.device] if inputs.is_cuda else []
@@ -93,9 +93,11 @@ def train_model(
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive_seed(seed, "global"))
         for epoch in range(1, setting.recipe.epochs + 1):
-            loss = _train_epoch(
-                setting, model, parameters, velocities, inputs, labels, rows, seed, epoch
-            )
+            order = epoch_order(seed, epoch, len(rows)).to(rows.device)
+            chosen = rows[order].split(setting.recipe.batch_size)
+            keys = dropout_keys(seed, epoch, len(chosen), model)
+            batches = ((inputs[batch], labels[batch]) for batch in chosen)
+            loss = _train_epoch(setting, model, velocities, batches, keys)
             check_finite_loss(loss, epoch, setting)
             losses.append(loss)
             if epoch in kept_epochs:
@@ -118,8 +120,8 @@ def subset_rows(subset: NDArray[np.bool_] | Tensor | None, n: int) -> Tensor:
     mask = torch.as_tensor(subset).cpu()
     if mask.dtype != torch.bool or mask.shape != (n,) or not bool(mask.any()):
         raise ValueError(
-            f"subset must be a bool mask ({n},) with at least one sample, got {mask.dtype} of shape "
-            f"{tuple(mask.shape)} with {int(mask.sum())} samples: pass a row of the subset masks"
+            f"subset must be a bool mask ({n},) with at least one sample, got {mask.dtype} of "
+            f"shape {tuple(mask.shape)}, {int(mask.sum())} samples: pass a row of the subset masks"
         )
     return mask.nonzero().squeeze(1)
 
@@ -136,31 +138,21 @@ def check_finite_loss(loss: float, epoch: int, setting: Setting) -> None:
 def _train_epoch(
     setting: Setting,
     model: nn.Module,
-    parameters: list[nn.Parameter],
     velocities: list[Tensor],
-    inputs: Tensor,
-    labels: Tensor,
-    rows: Tensor,
-    seed: int,
-    epoch: int,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    keys: dict[str, Tensor],
 ) -> float:
-    batches = rows[epoch_order(seed, epoch, len(rows)).to(rows.device)].split(
-        setting.recipe.batch_size
-    )
+    parameters = [p for p in model.parameters() if p.requires_grad]
     buffers = dict(model.named_buffers())
-    keys = {
-        name: words.to(rows.device)
-        for name, words in dropout_keys(seed, epoch, len(batches), model).items()
-    }
-    total = torch.zeros((), dtype=inputs.dtype, device=inputs.device)
+    losses: list[Tensor] = []
     for step, batch in enumerate(batches):
         for name, words in keys.items():
             buffers[name].copy_(words[step])
-        loss = setting.loss(model, (inputs[batch], labels[batch])).mean()
+        loss = setting.loss(model, batch).mean()
         gradients = torch.autograd.grad(loss, parameters)
         sgd_step(parameters, gradients, velocities, setting.recipe)
-        total += loss.detach()
-    return float(total) / len(batches)
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -53,8 +53,8 @@ class Recipe:
             or self.weight_decay < 0
         ):
             raise ValueError(
-                "a recipe needs learning_rate > 0, batch_size >= 1, epochs >= 1, 0 <= momentum < 1, "
-                f"weight_decay >= 0, got {self}: correct the value"
+                "a recipe needs learning_rate > 0, batch_size >= 1, epochs >= 1, "
+                f"0 <= momentum < 1, weight_decay >= 0, got {self}: correct the value"
             )
 
 

@@ -1,0 +1,49 @@
+"""Bar figures of one metric on one setting, as in the paper that this benchmark follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+from stages.files import atomic
+
+__all__ = ["draw_bars"]
+
+COLOURS = {"loss": "#4477aa", "margin": "#228833"}
+
+
+def draw_bars(path: Path, setting: str, metric: str, label: str, results: dict[str, Any]) -> None:
+    """Draw one bar a method with its interval; the ceiling as a line, infeasible methods marked."""
+    methods: dict[str, Any] = results["methods"]
+    figure = Figure(figsize=(1.6 + 0.75 * len(methods), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for x, found in enumerate(methods.values()):
+        if metric in found:
+            estimate = found[metric]
+            value = estimate["value"]
+            error = [[max(0, value - estimate["low"])], [max(0, estimate["high"] - value)]]
+            axes.bar(x, value, 0.7, yerr=error, capsize=3, color=COLOURS[found["function"]])
+            axes.annotate(f"{value:.2f}", (x, max(value, 0)), (7, 4), textcoords="offset points")
+        else:
+            axes.annotate("infeasible", (x, 0.02), rotation=90, ha="center", color="#aa3377")
+    if metric == "lds":
+        for function, ceiling in results["noise_ceiling"].items():
+            axes.axhline(
+                ceiling["value"], ls="--", lw=1, color=COLOURS[function],
+                label=f"noise ceiling ({function})",
+            )  # fmt: skip
+        axes.legend(frameon=False)
+    if metric == "auc":
+        axes.axhline(0.5, ls=":", lw=1, color="#777777")
+    axes.axhline(0, lw=0.8, color="black")
+    axes.set_xticks(range(len(methods)), list(methods), rotation=40, ha="right")
+    axes.set_ylabel(label)
+    axes.set_title(f"{setting}: {label}")
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic(path) as partial:
+        figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})

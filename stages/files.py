@@ -1,0 +1,88 @@
+"""Files that stages exchange: written atomically, in formats whose bytes follow from the content."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+__all__ = ["atomic", "resumable", "save_array", "save_json"]
+
+WORK = Path("work")
+CODE = ("headwater", "stages")
+
+
+@contextlib.contextmanager
+def atomic(out: Path) -> Iterator[Path]:
+    """Yield a path beside `out` that takes its place when the block ends well."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    _remove(partial)
+    yield partial
+    _remove(out)
+    os.replace(partial, out)
+
+
+@contextlib.contextmanager
+def resumable(out: Path, row: BaseModel, *inputs: Path) -> Iterator[Path]:
+    """Yield a folder that outlives a crash and becomes `out` at a clean end.
+
+    Its name is a hash of the row, the inputs and the code: a run with the same ones goes on where
+    a killed run stopped, a run with others starts afresh. A lock makes a second run wait for an
+    orphan of the first.
+    """
+    base = WORK / out
+    base.mkdir(parents=True, exist_ok=True)
+    scratch = base / _identity(row, inputs)
+    with open(base / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
+        for old in base.iterdir():
+            if old.is_dir() and old != scratch:
+                shutil.rmtree(old)
+        scratch.mkdir(exist_ok=True)
+        yield scratch
+        for leftover in scratch.rglob("*.partial"):
+            leftover.unlink()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove(out)
+        os.replace(scratch, out)
+
+
+def save_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as JSON with sorted keys."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy."""
+    with atomic(path) as partial, open(partial, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _identity(row: BaseModel, inputs: tuple[Path, ...]) -> str:
+    sources = [p for folder in CODE for p in Path(folder).rglob("*.py")]
+    code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(sources)]
+    files = [f for p in inputs for f in ([p] if p.is_file() else sorted(p.rglob("*")))]
+    stamps = [
+        (str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()
+    ]
+    text = json.dumps([row.model_dump(mode="json"), code, stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

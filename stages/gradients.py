@@ -1,0 +1,107 @@
+"""Stage gradients: one store of per-sample gradients, for every checkpoint and split."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from headwater import projections
+from headwater.gradients import (
+    DenseGradients,
+    GradientCapture,
+    Gradients,
+    StoreDescription,
+    write_gradients,
+)
+from headwater.projections import Projection
+from stages.files import resumable
+from stages.problem import checkpoint_files, file_hash, load_samples
+from stages.runner import Row, run
+from stages.task import load_task
+
+
+class ProjectionRow(Row):
+    """A random projection."""
+
+    kind: Literal["Rademacher", "Gaussian"]
+    dimension: int
+    seed: int
+
+
+class GradientsRow(Row):
+    """What is differentiated, where, and how it is kept."""
+
+    setting: str
+    model: str
+    module: str
+    dataset: str
+    problem: str
+    store: str
+    function: str
+    form: Literal["factored", "dense", "projected"]
+    checkpoints: Literal["ensemble", "trajectory"]
+    count: int
+    splits: list[Literal["train", "test"]]
+    dtype: Literal["float32", "float16"]
+    block: int | None
+    projection: ProjectionRow | None
+
+
+def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
+    """Write the gradients of a function at all samples and checkpoints."""
+    samples = load_samples(data)
+    files = checkpoint_files(models, row.checkpoints, row.count)
+    task = load_task(row.setting, row.function, files)
+    splits = {
+        "train": (samples.train_inputs, samples.train_labels),
+        "test": (samples.test_inputs, samples.test_labels),
+    }
+    with resumable(out, row, data, models) as scratch:
+        for index, file in enumerate(files):
+            capture = GradientCapture(task.bind(index), task.target)
+            for split in row.splits:
+                inputs, labels = splits[split]
+                write_gradients(
+                    scratch / f"{index:02d}-{split}",
+                    describe(row, split, file),
+                    capture,
+                    partial(rows_of, inputs, labels),
+                    len(labels),
+                    partial(represent, row, index),
+                    row.block,
+                )
+
+
+def describe(row: GradientsRow, split: str, checkpoint: Path) -> StoreDescription:
+    """Return what the store of one checkpoint and split holds."""
+    return StoreDescription(
+        setting=row.problem,
+        split=split,
+        function=row.function,
+        checkpoint=file_hash(checkpoint),
+        representation=row.form,
+        dtype=row.dtype,
+        projection="" if row.projection is None else row.projection.model_dump_json(),
+    )
+
+
+def rows_of(inputs: Tensor, labels: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    """Return the samples of a range as one batch."""
+    return inputs[rows], labels[rows]
+
+
+def represent(row: GradientsRow, checkpoint: int, gradients: Gradients) -> Gradients:
+    """Return the gradients in the form that the store keeps."""
+    if row.form == "factored":
+        return gradients
+    if row.projection is None:
+        return DenseGradients(gradients.dense(), gradients.values)
+    kind: type[Projection] = getattr(projections, row.projection.kind)
+    return gradients.project(kind(row.projection.dimension, row.projection.seed, checkpoint))
+
+
+if __name__ == "__main__":
+    run("gradients", GradientsRow, main, "data", "models", "out")

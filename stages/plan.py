@@ -1,0 +1,233 @@
+"""Stage plan: write the rows of every stage from params.yaml, or check that they are up to date.
+
+    python -m stages.plan           write runs.yaml
+    python -m stages.plan --check   exit 1, with one line, unless runs.yaml is what it would write
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headwater.attributors import MODULES
+from headwater.settings import SETTINGS
+from stages.params import Method, Params, SettingParams, load_params
+from stages.runner import ROWS
+
+Rows = dict[str, dict[str, Any]]
+HEADER = (
+    "# Made by `make plan` from params.yaml: the parameters of every run of every stage, flattened,\n"
+    "# because dvc.yaml cannot look recipes up. Edit params.yaml instead.\n"
+)
+
+
+def plan(params: Params) -> Rows:
+    """Return the rows of all stages: stage -> key -> parameters."""
+    stages = ("prepare", "train", "retrain", "gradients", "curvature", "solve", "score")
+    rows: Rows = {stage: {} for stage in (*stages, "self_influence", "evaluate", "report")}
+    for name, setting in params.settings.items():
+        _plan_problem(rows, params, name, setting, noisy=False)
+        _plan_problem(rows, params, name, setting, noisy=True)
+    rows["report"]["all"] = _report_row(params)
+    return rows
+
+
+def _plan_problem(
+    rows: Rows, params: Params, name: str, setting: SettingParams, *, noisy: bool
+) -> None:
+    """Add the rows of one setting, clean or with flipped labels."""
+    problem = f"{name}-noisy" if noisy else name
+    code = {"setting": name, **SETTINGS[name]._asdict()}
+    common = {**code, "seed": params.seed}
+    rows["prepare"][problem] = {
+        **common,
+        "n_train": setting.noisy.n_train if noisy else setting.n_train,
+        "n_test": setting.n_test,
+        "noise": setting.noisy.fraction if noisy else 0.0,
+    }
+    rows["train"][problem] = {
+        **common,
+        "ensemble": setting.ensemble,
+        "trajectory": setting.trajectory,
+    }
+    if not noisy:
+        _plan_truth(rows, common, problem, setting)
+    used = [m for m in params.methods.values() if name not in m.infeasible]
+    for store_name in sorted({method.store for method in used}):
+        store = params.stores[store_name]
+        rows["gradients"][f"{problem}_{store_name}"] = {
+            **code,
+            "problem": problem,
+            **store.model_dump(mode="json"),
+            "count": getattr(setting, store.checkpoints),
+            "splits": ["train"] if noisy else ["train", "test"],
+            "store": store_name,
+        }
+    for method_name, method in params.methods.items():
+        if name not in method.infeasible:
+            _plan_method(rows, params, code, problem, name, method_name, method, noisy=noisy)
+
+
+def _plan_truth(
+    rows: Rows, common: dict[str, Any], problem: str, setting: SettingParams
+) -> None:
+    truth = setting.ground_truth
+    subsets = {"count": truth.subsets, "fraction": truth.fraction, "repeats": truth.repeats}
+    rows["retrain"][f"{problem}_subsets"] = {
+        **common, "problem": problem, "kind": "subsets", **subsets,
+    }  # fmt: skip
+    if truth.leave_one_out:
+        alone = {"count": truth.leave_one_out, "fraction": 1.0, "repeats": 1}
+        rows["retrain"][f"{problem}_leave-one-out"] = {
+            **common, "problem": problem, "kind": "leave-one-out", **alone,
+        }  # fmt: skip
+
+
+def _plan_method(
+    rows: Rows,
+    params: Params,
+    code: dict[str, Any],
+    problem: str,
+    setting_name: str,
+    name: str,
+    method: Method,
+    *,
+    noisy: bool,
+) -> None:
+    """Add curvature, solve, score (or self_influence) and evaluate of one method on one problem."""
+    store = params.stores[method.store]
+    raw = f"gradients/{problem}/{method.store}"
+    base: dict[str, Any] = {
+        **code,
+        "problem": problem,
+        "attributor_module": MODULES[method.attributor],
+        "store": method.store,
+        "function": store.function,
+        "checkpoints": store.checkpoints,
+        "count": method.count,
+    }
+    recipe = recipe_for(method, setting_name)
+    curvature = raw
+    if prepared := curvature_name(method):
+        curvature = f"curvature/{problem}/{prepared}"
+        _plan_curvature(rows, base, recipe, problem, prepared)
+    if noisy:
+        row = {**base, "recipe": recipe, "curvature": curvature, "method": name}
+        rows["self_influence"][f"{problem}_{name}"] = row
+        return
+    solved = raw
+    if has_solve(method):
+        solved = f"solve/{problem}/{name}"
+        row = {**base, "recipe": recipe, "curvature": curvature, "method": name}
+        rows["solve"][f"{problem}_{name}"] = row
+    rows["score"][f"{problem}_{name}"] = {
+        **base, "recipe": recipe, "solved": solved, "method": name,
+    }  # fmt: skip
+    setting = params.settings[setting_name]
+    rows["evaluate"][f"{problem}_{name}"] = {
+        "problem": problem,
+        "method": name,
+        "function": store.function,
+        "n_tune": setting.n_tune,
+        "leave_one_out": setting.ground_truth.leave_one_out > 0,
+        "seed": params.seed,
+        **params.metrics.model_dump(),
+    }
+
+
+def _plan_curvature(
+    rows: Rows, base: dict[str, Any], recipe: dict[str, Any], problem: str, name: str
+) -> None:
+    """Add a curvature, once for all methods that differ in damping or number of checkpoints."""
+    undamped = {k: 0.0 if k == "damping" else v for k, v in recipe.items()}
+    if "solver" in undamped:
+        undamped["solver"] = {**undamped["solver"], "damping": 0.0}
+    key = f"{problem}_{name}"
+    known = rows["curvature"].get(key, {"count": 0})
+    count = max(base["count"], known["count"])
+    rows["curvature"][key] = {**base, "count": count, "recipe": undamped, "name": name}
+
+
+def curvature_name(method: Method) -> str | None:
+    """Return the name of what can be prepared before the damping is known, if there is anything."""
+    if method.attributor == "TRAK":
+        return f"{method.store}-gram"
+    if method.solver is not None and method.solver.kind == "Explicit":
+        return f"{method.store}-hessian"
+    return None
+
+
+def has_solve(method: Method) -> bool:
+    """Say whether the method applies a P other than the identity."""
+    return method.solver is not None or method.attributor == "TRAK"
+
+
+def recipe_for(method: Method, setting: str) -> dict[str, Any]:
+    """Return the recipe of a method with the damping of one setting."""
+    fields = {"attributor", "curvature", "damping", "solver"}
+    recipe = method.model_dump(mode="json", include=fields, exclude_none=True)
+    for holder in (recipe, recipe.get("solver", {})):
+        if isinstance(holder.get("damping"), dict):
+            holder["damping"] = holder["damping"][setting]
+    return recipe
+
+
+def _report_row(params: Params) -> dict[str, Any]:
+    settings = {}
+    for name, setting in params.settings.items():
+        store_counts = {
+            key: getattr(setting, store.checkpoints) for key, store in params.stores.items()
+        }
+        settings[name] = {
+            "n_tune": setting.n_tune,
+            "leave_one_out": setting.ground_truth.leave_one_out > 0,
+            "methods": {
+                key: {
+                    "function": params.stores[method.store].function,
+                    "checkpoints": method.count,
+                    "gradients": method.store,
+                    "store_checkpoints": store_counts[method.store],
+                    "curvature": curvature_name(method),
+                    "solve": has_solve(method),
+                    "infeasible": method.infeasible.get(name),
+                }
+                for key, method in params.methods.items()
+            },
+        }
+    return {"settings": settings, "seed": params.seed, **params.metrics.model_dump()}
+
+
+def render(params: Params) -> str:
+    """Return the text of runs.yaml."""
+    body = yaml.safe_dump({"runs": plan(params)}, sort_keys=False, default_flow_style=None, width=1000)
+    return HEADER + body
+
+
+def main() -> None:
+    """Write runs.yaml, or check it."""
+    parser = argparse.ArgumentParser(prog="python -m stages.plan", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if out of date")
+    parser.add_argument("--stamp", type=Path, help="with --check: a file to write if all is well")
+    arguments = parser.parse_args()
+    try:
+        text = render(load_params())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"plan: {error}")
+    current = ROWS.read_text() if ROWS.exists() else ""
+    if not arguments.check:
+        if text != current:
+            ROWS.write_text(text)
+        return
+    if text != current:
+        sys.exit("plan: params.yaml was edited and runs.yaml is not up to date; run `make plan`")
+    if arguments.stamp is not None:
+        arguments.stamp.parent.mkdir(parents=True, exist_ok=True)
+        arguments.stamp.write_text("runs.yaml is what params.yaml says\n")
+
+
+if __name__ == "__main__":
+    main()
