@@ -104,10 +104,12 @@ def fingerprint(batch: Batch) -> tuple[float, ...]:
     """Return sums that change with the values of a batch and with their order.
 
     For every tensor x: Σ_i x_i and Σ_i w_i x_i in float64, w fixed and different in every place.
+    NaN and infinities count as fixed numbers, so that a batch that holds them equals itself.
     """
     marks: list[float] = []
     for t in tensors_of(batch):
         flat = t.detach().reshape(-1).to("cpu", torch.float64)
+        flat = flat.nan_to_num(nan=0.5, posinf=1e9, neginf=-1e9)
         weights = torch.arange(1, flat.numel() + 1, dtype=torch.float64).sqrt_()
         marks += [float(flat.sum()), float(flat @ weights)]
     return tuple(marks)

@@ -52,14 +52,15 @@ class ParameterLayout:
 
     def flatten(self, tensors: Mapping[str, Tensor], batch_dims: int = 0) -> Tensor:
         """Concatenate named tensors, keeping their leading batch dimensions: (..., p)."""
-        parts = [tensors[name].flatten(batch_dims) for name in self.names]
+        # The added dimension gives a scalar parameter one entry.
+        parts = [tensors[name].unsqueeze(-1).flatten(batch_dims) for name in self.names]
         return torch.cat(parts, dim=-1)
 
     def unflatten(self, vectors: Tensor) -> dict[str, Tensor]:
         """Split vectors (..., p) into named tensors (..., *shape)."""
         lead = vectors.shape[:-1]
         return {
-            name: vectors[..., self.slices[name]].reshape(*lead, *shape)
+            name: vectors[..., self.slices[name]].reshape((*lead, *shape))
             for name, shape in self.shapes
         }
 

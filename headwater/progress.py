@@ -6,8 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import ExitStack
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -51,13 +53,16 @@ def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]
         TimeRemainingColumn(),
     )
     start = time.monotonic()
-    with Progress(*columns, transient=True, disable=False) as progress:
-        task = progress.add_task(description, total=total, visible=False)
-        for item in items:
+    with ExitStack() as stack:
+        bar: Progress | None = None
+        for done, item in enumerate(items, 1):
             yield item
-            progress.update(
-                task, advance=1, visible=time.monotonic() - start > QUIET_SECONDS
-            )
+            if bar is None and time.monotonic() - start > QUIET_SECONDS:
+                console = Console(stderr=True)  # stdout is for results
+                bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+                task = bar.add_task(description, total=total)
+            if bar is not None:
+                bar.update(task, completed=done)
 
 
 def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:

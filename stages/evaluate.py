@@ -61,12 +61,9 @@ def _lds(
 def _loo(
     row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice
 ) -> Estimate:
+    outputs = np.load(truth / f"{row.function}.npy")[:, part]
     return leave_one_out_correlation(
-        scores,
-        np.load(truth / "removed.npy"),
-        np.load(truth / f"{row.function}-without.npy")[:, part],
-        np.load(truth / f"{row.function}-full.npy")[part],
-        **_bootstrap(row),
+        scores, np.load(truth / "removed.npy"), outputs[1:], outputs[0], **_bootstrap(row)
     )
 
 

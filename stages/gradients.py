@@ -18,7 +18,7 @@ from headwater.gradients import (
 )
 from headwater.projections import Projection
 from stages.files import resumable
-from stages.problem import checkpoint_files, file_hash, load_samples
+from stages.problem import checkpoint_files, file_hash, load_split
 from stages.runner import Row, run
 from stages.task import load_task
 
@@ -44,42 +44,35 @@ class GradientsRow(Row):
     form: Literal["factored", "dense", "projected"]
     checkpoints: Literal["ensemble", "trajectory"]
     count: int
-    splits: list[Literal["train", "test"]]
+    split: Literal["train", "test"]
     dtype: Literal["float32", "float16"]
     block: int | None
     projection: ProjectionRow | None
 
 
 def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
-    """Write the gradients of a function at all samples and checkpoints."""
-    samples = load_samples(data)
+    """Write the gradients of a function at all samples of a split, one store a checkpoint."""
+    inputs, labels = load_split(data)
     files = checkpoint_files(models, row.checkpoints, row.count)
     task = load_task(row.setting, row.function, files)
-    splits = {
-        "train": (samples.train_inputs, samples.train_labels),
-        "test": (samples.test_inputs, samples.test_labels),
-    }
     with resumable(out, row, data, models) as scratch:
         for index, file in enumerate(files):
-            capture = GradientCapture(task.bind(index), task.target)
-            for split in row.splits:
-                inputs, labels = splits[split]
-                write_gradients(
-                    scratch / f"{index:02d}-{split}",
-                    describe(row, split, file),
-                    capture,
-                    partial(rows_of, inputs, labels),
-                    len(labels),
-                    partial(represent, row, index),
-                    row.block,
-                )
+            write_gradients(
+                scratch / f"{index:02d}",
+                describe(row, file),
+                GradientCapture(task.bind(index), task.target),
+                partial(rows_of, inputs, labels),
+                len(labels),
+                partial(represent, row, index),
+                row.block,
+            )
 
 
-def describe(row: GradientsRow, split: str, checkpoint: Path) -> StoreDescription:
-    """Return what the store of one checkpoint and split holds."""
+def describe(row: GradientsRow, checkpoint: Path) -> StoreDescription:
+    """Return what the store of one checkpoint holds."""
     return StoreDescription(
         setting=row.problem,
-        split=split,
+        split=row.split,
         function=row.function,
         checkpoint=file_hash(checkpoint),
         representation=row.form,

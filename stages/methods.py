@@ -15,7 +15,7 @@ from headwater.attributors.source import StoredSource
 from headwater.gradients import GradientStore
 from headwater.solvers import Solver, State
 from headwater.task import AttributionTask
-from stages.problem import batches, checkpoint_files, learning_rates, load_samples
+from stages.problem import batches, checkpoint_files, learning_rates, load_split
 from stages.runner import Row
 from stages.task import load_task
 
@@ -67,26 +67,31 @@ class MethodRow(Row):
 
 
 def open_method(
-    row: MethodRow, data: Path, models: Path, store: Path
+    row: MethodRow, data: Path, models: Path, train: Path, test: Path | None = None
 ) -> tuple[Attributor, list[StoredSource]]:
-    """Return the attributor of a row and one source of stored gradients a checkpoint."""
+    """Return the attributor of a row and one source of stored gradients a checkpoint.
+
+    Args:
+        row: the method.
+        data: the training samples.
+        models: the trained models.
+        train: the stores of the training split.
+        test: the stores of the test split, where they are needed.
+    """
     files = checkpoint_files(models, row.checkpoints, row.count)
     task = load_task(row.setting, row.function, files)
     rates = learning_rates(models, row.count) if row.checkpoints == "trajectory" else []
-    samples = load_samples(data)
-    train = batches(samples.train_inputs, samples.train_labels)
-    sources = []
-    for index in range(row.count):
-        test = store / f"{index:02d}-test"
-        sources.append(
-            StoredSource(
-                task,
-                index,
-                train,
-                GradientStore(store / f"{index:02d}-train"),
-                GradientStore(test) if test.exists() else None,
-            )
+    samples = batches(*load_split(data))
+    sources = [
+        StoredSource(
+            task,
+            index,
+            samples,
+            GradientStore(train / f"{index:02d}"),
+            None if test is None else GradientStore(test / f"{index:02d}"),
         )
+        for index in range(row.count)
+    ]
     return make_attributor(row.recipe, task, rates), sources
 
 

@@ -19,6 +19,19 @@ from stages.params import Method, Params, SettingParams, load_params
 from stages.runner import ROWS
 
 Rows = dict[str, dict[str, Any]]
+STAGES = (
+    "prepare",
+    "train",
+    "retrain",
+    "ground_truth",
+    "gradients",
+    "curvature",
+    "solve",
+    "score",
+    "self_influence",
+    "evaluate",
+    "report",
+)
 HEADER = (
     "# Made by `make plan` from params.yaml: the parameters of every run of every stage, flattened,\n"
     "# because dvc.yaml cannot look recipes up. Edit params.yaml instead.\n"
@@ -27,8 +40,7 @@ HEADER = (
 
 def plan(params: Params) -> Rows:
     """Return the rows of all stages: stage -> key -> parameters."""
-    stages = ("prepare", "train", "retrain", "gradients", "curvature", "solve", "score")
-    rows: Rows = {stage: {} for stage in (*stages, "self_influence", "evaluate", "report")}
+    rows: Rows = {stage: {} for stage in STAGES}
     for name, setting in params.settings.items():
         _plan_problem(rows, params, name, setting, noisy=False)
         _plan_problem(rows, params, name, setting, noisy=True)
@@ -43,12 +55,14 @@ def _plan_problem(
     problem = f"{name}-noisy" if noisy else name
     code = {"setting": name, **SETTINGS[name]._asdict()}
     common = {**code, "seed": params.seed}
-    rows["prepare"][problem] = {
-        **common,
-        "n_train": setting.noisy.n_train if noisy else setting.n_train,
-        "n_test": setting.n_test,
-        "noise": setting.noisy.fraction if noisy else 0.0,
-    }
+    splits = {"train": setting.noisy.n_train if noisy else setting.n_train}
+    if not noisy:
+        splits["test"] = setting.n_test
+    for split, n in splits.items():
+        noise = setting.noisy.fraction if noisy else 0.0
+        rows["prepare"][f"{problem}_{split}"] = {
+            **common, "problem": problem, "split": split, "n": n, "noise": noise,
+        }  # fmt: skip
     rows["train"][problem] = {
         **common,
         "ensemble": setting.ensemble,
@@ -59,14 +73,15 @@ def _plan_problem(
     used = [m for m in params.methods.values() if name not in m.infeasible]
     for store_name in sorted({method.store for method in used}):
         store = params.stores[store_name]
-        rows["gradients"][f"{problem}_{store_name}"] = {
-            **code,
-            "problem": problem,
-            **store.model_dump(mode="json"),
-            "count": getattr(setting, store.checkpoints),
-            "splits": ["train"] if noisy else ["train", "test"],
-            "store": store_name,
-        }
+        for split in splits:
+            rows["gradients"][f"{problem}_{store_name}_{split}"] = {
+                **code,
+                "problem": problem,
+                **store.model_dump(mode="json"),
+                "count": getattr(setting, store.checkpoints),
+                "split": split,
+                "store": store_name,
+            }
     for method_name, method in params.methods.items():
         if name not in method.infeasible:
             _plan_method(rows, params, code, problem, name, method_name, method, noisy=noisy)
@@ -77,14 +92,13 @@ def _plan_truth(
 ) -> None:
     truth = setting.ground_truth
     subsets = {"count": truth.subsets, "fraction": truth.fraction, "repeats": truth.repeats}
-    rows["retrain"][f"{problem}_subsets"] = {
-        **common, "problem": problem, "kind": "subsets", **subsets,
-    }  # fmt: skip
+    kinds = {"subsets": subsets}
     if truth.leave_one_out:
-        alone = {"count": truth.leave_one_out, "fraction": 1.0, "repeats": 1}
-        rows["retrain"][f"{problem}_leave-one-out"] = {
-            **common, "problem": problem, "kind": "leave-one-out", **alone,
-        }  # fmt: skip
+        kinds["leave-one-out"] = {"count": truth.leave_one_out, "fraction": 1.0, "repeats": 1}
+    for kind, sizes in kinds.items():
+        row = {**common, "problem": problem, "kind": kind, **sizes}
+        rows["retrain"][f"{problem}_{kind}"] = row
+        rows["ground_truth"][f"{problem}_{kind}"] = row
 
 
 def _plan_method(
@@ -111,7 +125,7 @@ def _plan_method(
         "count": method.count,
     }
     recipe = recipe_for(method, setting_name)
-    curvature = raw
+    curvature = f"{raw}/train"
     if prepared := curvature_name(method):
         curvature = f"curvature/{problem}/{prepared}"
         _plan_curvature(rows, base, recipe, problem, prepared)
@@ -119,7 +133,7 @@ def _plan_method(
         row = {**base, "recipe": recipe, "curvature": curvature, "method": name}
         rows["self_influence"][f"{problem}_{name}"] = row
         return
-    solved = raw
+    solved = f"{raw}/test"
     if has_solve(method):
         solved = f"solve/{problem}/{name}"
         row = {**base, "recipe": recipe, "curvature": curvature, "method": name}

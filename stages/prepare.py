@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from headwater.retraining import derive_seed, flip_labels
 from headwater.settings import get_setting
@@ -14,39 +15,35 @@ from stages.runner import Row, run
 
 
 class PrepareRow(Row):
-    """Which samples; a noise above 0 flips labels and keeps no test samples."""
+    """Which samples of one split; a noise above 0 flips labels."""
 
     setting: str
     model: str
     module: str
     dataset: str
-    n_train: int
-    n_test: int
+    problem: str
+    split: str
+    n: int
     noise: float
     seed: int
 
 
 def main(row: PrepareRow, data: Path, out: Path) -> None:
-    """Cut a data set to its first samples and flip labels where the problem says so."""
+    """Cut a split of a data set to its first samples; flip labels where the problem says so."""
     samples = get_setting(row.setting).load_data(data)
-    for split, wanted, found in (
-        ("training", row.n_train, len(samples.train_labels)),
-        ("test", row.n_test, len(samples.test_labels)),
-    ):
-        if wanted > found:
-            raise ValueError(f"{row.setting} has {found} {split} samples, got a request for {wanted}")
-    tensors = {
-        "train_inputs": samples.train_inputs[: row.n_train],
-        "train_labels": samples.train_labels[: row.n_train],
-        "test_inputs": samples.test_inputs[: row.n_test],
-        "test_labels": samples.test_labels[: row.n_test],
-    }
+    inputs: Tensor = getattr(samples, f"{row.split}_inputs")
+    labels: Tensor = getattr(samples, f"{row.split}_labels")
+    if row.n > len(labels):
+        raise ValueError(f"{row.setting} has {len(labels)} {row.split} samples, got n = {row.n}")
+    tensors = {"inputs": inputs[: row.n], "labels": labels[: row.n]}
     if row.noise:
-        classes = int(samples.train_labels.max()) + 1
-        labels, flipped = flip_labels(
-            tensors["train_labels"].numpy(), row.noise, classes, derive_seed(row.seed, "noise")
+        noisy, flipped = flip_labels(
+            tensors["labels"].numpy(),
+            row.noise,
+            int(labels.max()) + 1,
+            derive_seed(row.seed, "noise"),
         )
-        tensors["train_labels"] = torch.from_numpy(labels)
+        tensors["labels"] = torch.from_numpy(noisy)
         tensors["flipped"] = torch.from_numpy(flipped)
     with atomic(out) as partial:
         save_file({name: t.contiguous() for name, t in tensors.items()}, partial)

@@ -9,23 +9,21 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from headwater.settings.setting import Samples
-
 __all__ = [
     "batches",
     "checkpoint_files",
     "file_hash",
     "learning_rates",
-    "load_samples",
+    "load_split",
 ]
 
 BATCH = 1000
 
 
-def load_samples(data: Path) -> Samples:
-    """Return the prepared samples."""
-    tensors = load_file(data)
-    return Samples(*(tensors[name] for name in Samples._fields))
+def load_split(path: Path) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels of one prepared split."""
+    tensors = load_file(path)
+    return tensors["inputs"], tensors["labels"]
 
 
 def batches(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -17,6 +17,7 @@ from stages.figures import draw_bars
 from stages.files import atomic, save_json
 from stages.runner import Row, run
 
+SPLITS = ("train", "test")
 METRICS = {"lds": "LDS", "loo": "LOO", "auc": "AUC"}
 
 
@@ -95,7 +96,7 @@ def _method_record(
     if spec.infeasible is not None:
         return {"infeasible": spec.infeasible}
     results = json.loads((evaluated / problem / f"{method}.json").read_text())
-    gradients = _cost(costs / "gradients" / problem / f"{spec.gradients}.json")
+    stores = [_cost(costs / "gradients" / problem / spec.gradients / f"{s}.json") for s in SPLITS]
     parts = [_cost(costs / "score" / problem / f"{method}.json")]
     if spec.curvature is not None:
         parts.append(_cost(costs / "curvature" / problem / f"{spec.curvature}.json"))
@@ -107,9 +108,9 @@ def _method_record(
         "checkpoints": spec.checkpoints,
         **results["report"],
         "tune": results["tune"],
-        "gradient_seconds": round(gradients["seconds"] * share, 1),
+        "gradient_seconds": round(share * sum(store["seconds"] for store in stores), 1),
         "method_seconds": round(sum(part["seconds"] for part in parts), 1),
-        "peak_memory_mb": max(part["peak_memory_mb"] for part in [gradients, *parts]),
+        "peak_memory_mb": max(part["peak_memory_mb"] for part in [*stores, *parts]),
     }
 
 

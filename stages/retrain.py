@@ -1,4 +1,4 @@
-"""Stage retrain: the ground truth, made by training without some of the samples."""
+"""Stage retrain: models trained without some of the samples."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from safetensors.numpy import load_file
+from torch import Tensor
 
 from headwater.progress import track
-from headwater.retraining import (
-    Job,
-    derive_seed,
-    draw_subsets,
-    leave_one_out,
-    target_outputs,
-    train_many,
-)
+from headwater.retraining import Job, derive_seed, draw_subsets, leave_one_out, train_many
 from headwater.settings import get_setting
-from headwater.settings.setting import Samples
 from stages.files import resumable, save_array
-from stages.problem import load_samples
+from stages.parameters import save_parameters
+from stages.problem import load_split
 from stages.runner import Row, run
-
-TARGETS = ("loss", "margin")
 
 
 class RetrainRow(Row):
@@ -41,57 +34,45 @@ class RetrainRow(Row):
 
 
 def main(row: RetrainRow, data: Path, out: Path) -> None:
-    """Retrain the models of a problem and keep their targets at the test samples."""
-    samples = load_samples(data)
+    """Retrain a model many times and keep all parameters, stacked."""
+    retrain = retrain_on_subsets if row.kind == "subsets" else retrain_without_each
     with resumable(out, row, data) as scratch:
-        if row.kind == "subsets":
-            retrain_on_subsets(row, samples, scratch)
-        else:
-            retrain_without_each(row, samples, scratch)
+        retrain(row, *load_split(data), scratch)
 
 
-def retrain_on_subsets(row: RetrainRow, samples: Samples, scratch: Path) -> None:
-    """Write masks.npy (n_subsets, n_train) and TARGET.npy (n_subsets, n_repeats, n_test)."""
-    n = len(samples.train_labels)
-    masks = draw_subsets(n, row.fraction, row.count, derive_seed(row.seed, "subsets"))
+def retrain_on_subsets(row: RetrainRow, inputs: Tensor, labels: Tensor, scratch: Path) -> None:
+    """Write masks.npy (n_subsets, n_train) and models.safetensors (n_subsets · n_repeats, ...)."""
+    masks = draw_subsets(len(labels), row.fraction, row.count, derive_seed(row.seed, "subsets"))
+    pairs = [(subset, repeat) for subset in range(row.count) for repeat in range(row.repeats)]
     jobs = [
-        Job(
-            subset * row.repeats + repeat,
-            derive_seed(row.seed, "retrain", subset, repeat),
-            masks[subset],
-        )
-        for subset in range(row.count)
-        for repeat in range(row.repeats)
+        Job(index, derive_seed(row.seed, "retrain", subset, repeat), masks[subset])
+        for index, (subset, repeat) in enumerate(pairs)
     ]
-    finished = scratch / "models"
-    finished.mkdir(exist_ok=True)
-    todo = [job for job in jobs if not (finished / f"{job.index}.npy").exists()]
-    for job, outputs in track(
-        train_many(row.setting, samples, todo, finish=target_outputs), "retraining on subsets", len(todo)
-    ):
-        save_array(finished / f"{job.index}.npy", np.stack([outputs[t] for t in TARGETS]))
-    values = np.stack([np.load(finished / f"{job.index}.npy") for job in jobs])
-    values = values.reshape(row.count, row.repeats, len(TARGETS), -1)
-    for i, target in enumerate(TARGETS):
-        save_array(scratch / f"{target}.npy", np.ascontiguousarray(values[:, :, i]))
+    single = scratch / "models"
+    single.mkdir(exist_ok=True)
+    files = [single / f"{job.index:04d}.safetensors" for job in jobs]
+    todo = [job for job in jobs if not files[job.index].exists()]
+    models = train_many(row.setting, inputs, labels, todo)
+    for job, outputs in track(models, "retraining on subsets", len(todo)):
+        save_parameters(files[job.index], outputs)
+    states = [load_file(file) for file in files]
+    stacked = {name: np.stack([state[name] for state in states]) for name in states[0]}
+    save_parameters(scratch / "models.safetensors", stacked)
     save_array(scratch / "masks.npy", masks)
-    for job in jobs:
-        (finished / f"{job.index}.npy").unlink()
-    finished.rmdir()
+    for file in files:
+        file.unlink()
+    single.rmdir()
 
 
-def retrain_without_each(row: RetrainRow, samples: Samples, scratch: Path) -> None:
-    """Write removed.npy (r,), and TARGET-without.npy (r, n_test) with TARGET-full.npy (n_test,)."""
-    n = len(samples.train_labels)
+def retrain_without_each(row: RetrainRow, inputs: Tensor, labels: Tensor, scratch: Path) -> None:
+    """Write removed.npy (r,) and models.safetensors (1 + r, ...), the full model first."""
     rng = np.random.default_rng(derive_seed(row.seed, "leave-one-out"))
-    removed = np.sort(rng.permutation(n)[: row.count])
-    setting = get_setting(row.setting)
-    outputs = leave_one_out(
-        setting, samples, removed, derive_seed(row.seed, "leave-one-out", "training")
+    removed = np.sort(rng.permutation(len(labels))[: row.count])
+    seed = derive_seed(row.seed, "leave-one-out", "training")
+    stacked = leave_one_out(get_setting(row.setting), inputs, labels, removed, seed)
+    save_parameters(
+        scratch / "models.safetensors", {name: t.numpy() for name, t in stacked.items()}
     )
-    for target in TARGETS:
-        save_array(scratch / f"{target}-without.npy", outputs.without[target])
-        save_array(scratch / f"{target}-full.npy", outputs.full[target])
     save_array(scratch / "removed.npy", removed)
 
 

@@ -11,9 +11,9 @@ from stages.methods import MethodRow, load_states, open_method
 from stages.runner import run
 
 
-def main(row: MethodRow, data: Path, models: Path, store: Path, solved: Path, out: Path) -> None:
+def main(row: MethodRow, data: Path, models: Path, train: Path, test: Path, solved: Path, out: Path) -> None:
     """Write the scores (n_train, n_test), a block of training samples at a time."""
-    attributor, sources = open_method(row, data, models, store)
+    attributor, sources = open_method(row, data, models, train, test)
     solutions = load_states(solved, row.count) or [{}] * row.count
     n = sum(len(block) for block in sources[0].train_blocks())
     with atomic(out) as partial:
@@ -24,4 +24,4 @@ def main(row: MethodRow, data: Path, models: Path, store: Path, solved: Path, ou
 
 
 if __name__ == "__main__":
-    run("score", MethodRow, main, "data", "models", "store", "solved", "out")
+    run("score", MethodRow, main, "data", "models", "train", "test", "solved", "out")

@@ -11,11 +11,9 @@ from stages.methods import MethodRow, load_states, open_method
 from stages.runner import run
 
 
-def main(
-    row: MethodRow, data: Path, models: Path, store: Path, curvature: Path, out: Path
-) -> None:
+def main(row: MethodRow, data: Path, models: Path, train: Path, curvature: Path, out: Path) -> None:
     """Write the self-influence (n_train,)."""
-    attributor, sources = open_method(row, data, models, store)
+    attributor, sources = open_method(row, data, models, train)
     states = load_states(curvature, row.count)
     if states is None:
         states = [attributor.prepare(source) for source in sources]
@@ -24,4 +22,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run("self_influence", MethodRow, main, "data", "models", "store", "curvature", "out")
+    run("self_influence", MethodRow, main, "data", "models", "train", "curvature", "out")

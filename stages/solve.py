@@ -10,13 +10,11 @@ from stages.methods import MethodRow, load_states, open_method, save_state
 from stages.runner import log, run
 
 
-def main(
-    row: MethodRow, data: Path, models: Path, store: Path, curvature: Path, out: Path
-) -> None:
+def main(row: MethodRow, data: Path, models: Path, train: Path, test: Path, curvature: Path, out: Path) -> None:
     """Solve for the test gradients."""
-    attributor, sources = open_method(row, data, models, store)
+    attributor, sources = open_method(row, data, models, train, test)
     prepared = load_states(curvature, row.count)
-    with resumable(out, row, data, models, store, curvature) as scratch:
+    with resumable(out, row, data, models, train, test, curvature) as scratch:
         for source in track(sources, "solving"):
             if (scratch / f"{source.index:02d}.safetensors").exists():
                 continue
@@ -34,4 +32,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run("solve", MethodRow, main, "data", "models", "store", "curvature", "out")
+    run("solve", MethodRow, main, "data", "models", "train", "test", "curvature", "out")

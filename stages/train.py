@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-
 from headwater.progress import track
-from headwater.retraining import Job, Outputs, Trained, derive_seed, train_many
-from headwater.settings.setting import Samples, Setting
-from stages.files import atomic, resumable, save_json
-from stages.problem import load_samples
+from headwater.retraining import Job, derive_seed, run_parameters, train_many
+from stages.files import resumable, save_json
+from stages.parameters import save_parameters
+from stages.problem import load_split
 from stages.runner import Row, run
 
 
@@ -27,58 +24,31 @@ class TrainRow(Row):
     seed: int
 
 
-def parameters_of(setting: Setting, samples: Samples, trained: Trained) -> Outputs:
-    """Return final parameters, checkpoints, their learning rates, and the test accuracy."""
-    found = {f"final/{name}": t.numpy() for name, t in trained.model_state.items()}
-    for i, checkpoint in enumerate(trained.checkpoints):
-        for name, t in checkpoint.state.items():
-            found[f"{i:02d}/{name}"] = t.numpy()
-        found[f"rate/{i:02d}"] = torch.tensor(
-            [checkpoint.epoch, checkpoint.learning_rate], dtype=torch.float64
-        ).numpy()
-    model = setting.make_model().eval()
-    model.load_state_dict(trained.model_state)
-    with torch.no_grad():
-        predicted = model(samples.test_inputs).argmax(1)
-    found["accuracy"] = (predicted == samples.test_labels).double().mean().numpy()
-    return found
-
-
 def main(row: TrainRow, data: Path, out: Path) -> None:
     """Train the models of a problem."""
-    samples = load_samples(data)
-    record: dict[str, object] = {"setting": row.setting, "seed": row.seed}
+    inputs, labels = load_split(data)
     with resumable(out, row, data) as scratch:
         jobs = [Job(i, derive_seed(row.seed, "train", i)) for i in range(row.ensemble)]
-        todo = [job for job in jobs if not (scratch / f"ensemble-{job.index:02d}.json").exists()]
-        for job, outputs in track(
-            train_many(row.setting, samples, todo, finish=parameters_of), "training", len(todo)
-        ):
-            save_state(scratch / f"ensemble-{job.index:02d}.safetensors", outputs, "final/")
-            accuracy = float(outputs["accuracy"])
-            save_json(scratch / f"ensemble-{job.index:02d}.json", {"test_accuracy": accuracy})
-        run_of_first = train_many(
-            row.setting, samples, jobs[:1], finish=parameters_of, checkpoint_count=row.trajectory
-        )
-        for _, outputs in run_of_first if row.trajectory else ():
-            rates = [outputs[f"rate/{i:02d}"] for i in range(row.trajectory)]
-            record["trajectory"] = [
-                {"epoch": int(epoch), "learning_rate": float(rate)} for epoch, rate in rates
-            ]
+        files = {job.index: scratch / f"ensemble-{job.index:02d}.safetensors" for job in jobs}
+        todo = [job for job in jobs if not files[job.index].exists()]
+        models = train_many(row.setting, inputs, labels, todo)
+        for job, outputs in track(models, "training", len(todo)):
+            save_parameters(files[job.index], outputs)
+        record = []
+        if row.trajectory:
+            ((_, outputs),) = train_many(
+                row.setting,
+                inputs,
+                labels,
+                jobs[:1],
+                finish=run_parameters,
+                checkpoint_count=row.trajectory,
+            )
             for i in range(row.trajectory):
-                save_state(scratch / f"trajectory-{i:02d}.safetensors", outputs, f"{i:02d}/")
-        save_json(scratch / "record.json", record)
-
-
-def save_state(path: Path, outputs: Outputs, prefix: str) -> None:
-    """Write the state dict whose arrays have a prefix."""
-    state = {
-        name.removeprefix(prefix): torch.from_numpy(array.copy())
-        for name, array in sorted(outputs.items())
-        if name.startswith(prefix)
-    }
-    with atomic(path) as partial:
-        save_file(state, partial)
+                epoch, rate = outputs[f"rate/{i:02d}"]
+                record.append({"epoch": int(epoch), "learning_rate": float(rate)})
+                save_parameters(scratch / f"trajectory-{i:02d}.safetensors", outputs, f"{i:02d}/")
+        save_json(scratch / "record.json", {"setting": row.setting, "trajectory": record})
 
 
 if __name__ == "__main__":

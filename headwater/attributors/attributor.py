@@ -125,14 +125,17 @@ class Attributor(ABC):
         """
         check_ordered(train_loader, "train_loader")
         self._seen = [fingerprint(batch) for batch in train_loader]
-        self._sources, self._states = [], []
+        self._sources, self._states = [], []  # a call that fails leaves nothing half done
+        sources: list[CapturedSource] = []
+        states: list[State] = []
         for index in range(len(self.task.checkpoints)):
             source = CapturedSource(
                 self.task, index, train_loader, self.train_function, self.represent
             )
             self.check(source, next(iter(train_loader)))
-            self._sources.append(source)
-            self._states.append(self.prepare(source))
+            sources.append(source)
+            states.append(self.prepare(source))
+        self._sources, self._states = sources, states
         return self
 
     def attribute(self, train_loader: Iterable[Batch], test_loader: Iterable[Batch]) -> Tensor:

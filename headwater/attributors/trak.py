@@ -99,7 +99,10 @@ class TRAK(Attributor):
         gram = state["gram"].clone()
         gram.diagonal().add_(self.damping)
         factor, info = torch.linalg.cholesky_ex(gram)
-        if int(info) != 0:
+        # Pivots of a singular matrix are rounding errors, which may well be positive.
+        pivots = factor.diagonal().square()
+        least = len(gram) * torch.finfo(gram.dtype).eps * gram.diagonal().max()
+        if int(info) != 0 or bool((pivots <= least).any()):
             raise ValueError(
                 f"ΦᵀΦ + λI must be positive definite, got a singular matrix of size {len(gram)} with "
                 f"damping {self.damping}; use a dimension below the number of samples, or damping > 0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
@@ -71,7 +72,8 @@ class LinearOperator(ABC):
         """Return the same operator for SciPy's solvers (NumPy in, NumPy out)."""
 
         def product(columns: object) -> object:
-            tensor = torch.as_tensor(columns, dtype=self.dtype, device=self.device)
+            # A copy: SciPy also passes arrays that are read-only or run backwards.
+            tensor = torch.from_numpy(np.array(columns)).to(self.device, self.dtype)
             return (self @ tensor.reshape(self.size, -1)).cpu().numpy()
 
         dtype = torch.empty(0, dtype=self.dtype).numpy().dtype

@@ -1,8 +1,8 @@
 """Retraining: on subsets, without single samples, one model or many at a time."""
 
-from headwater.retraining.evaluation import evaluate_targets
-from headwater.retraining.leave_one_out import LeaveOneOut, leave_one_out
-from headwater.retraining.many import Job, Outputs, target_outputs, train_many
+from headwater.retraining.evaluation import evaluate_many, evaluate_targets
+from headwater.retraining.leave_one_out import leave_one_out
+from headwater.retraining.many import Job, Outputs, final_parameters, run_parameters, train_many
 from headwater.retraining.seeds import derive_seed
 from headwater.retraining.stacked import train_stacked
 from headwater.retraining.subsets import draw_subsets, flip_labels
@@ -11,15 +11,16 @@ from headwater.retraining.training import Checkpoint, Trained, train_model
 __all__ = [
     "Checkpoint",
     "Job",
-    "LeaveOneOut",
     "Outputs",
     "Trained",
     "derive_seed",
     "draw_subsets",
+    "evaluate_many",
     "evaluate_targets",
+    "final_parameters",
     "flip_labels",
     "leave_one_out",
-    "target_outputs",
+    "run_parameters",
     "train_many",
     "train_model",
     "train_stacked",

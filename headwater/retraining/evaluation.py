@@ -10,7 +10,7 @@ from torch.func import functional_call
 from headwater.settings.setting import Setting
 from headwater.targets import Target
 
-__all__ = ["FunctionOfModel", "evaluate_targets"]
+__all__ = ["FunctionOfModel", "evaluate_many", "evaluate_targets"]
 
 
 class FunctionOfModel(nn.Module):
@@ -71,3 +71,28 @@ def evaluate_targets(
             }
     finally:
         model.train(was_training)
+
+
+def evaluate_many(
+    setting: Setting, stacked: Mapping[str, Tensor], inputs: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
+    """Evaluate every target of a setting for many models.
+
+    Args:
+        setting: Gives the architecture and the targets.
+        stacked: State dicts of r models, stacked: name -> (r, ...).
+        inputs: (n, ...).
+        labels: int64 (n,).
+
+    Returns:
+        Target name -> values (r, n).
+    """
+    model = setting.make_model().to(device=inputs.device, dtype=inputs.dtype)
+    count = len(next(iter(stacked.values())))
+    values = [
+        evaluate_targets(
+            model, {name: t[i] for name, t in stacked.items()}, setting, inputs, labels
+        )
+        for i in range(count)
+    ]
+    return {name: torch.stack([v[name] for v in values]) for name in setting.targets}

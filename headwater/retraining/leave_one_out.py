@@ -1,45 +1,31 @@
 """Leave-one-out retraining of many models in one batched computation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headwater.retraining.evaluation import evaluate_targets
 from headwater.retraining.schedule import dropout_keys, epoch_order, initial_model
 from headwater.retraining.stacked import ModelStack
 from headwater.retraining.training import check_finite_loss
-from headwater.settings.setting import Samples, Setting
+from headwater.settings.setting import Setting
 
-__all__ = ["LeaveOneOut", "leave_one_out"]
+__all__ = ["leave_one_out"]
 
 _STACK_BYTES = 1 << 28
 
 
-@dataclass(frozen=True)
-class LeaveOneOut:
-    """Target values with and without single training samples.
-
-    Args:
-        full: Target name -> values of the model trained on all samples, (n_test,).
-        without: Target name -> values of the models that lack one sample, (r, n_test).
-    """
-
-    full: dict[str, NDArray[np.floating]]
-    without: dict[str, NDArray[np.floating]]
-
-
 def leave_one_out(
     setting: Setting,
-    samples: Samples,
+    inputs: Tensor,
+    labels: Tensor,
     removed: Sequence[int] | NDArray[np.integer],
     seed: int,
     models_at_once: int | None = None,
-) -> LeaveOneOut:
-    r"""Retrain without each removed sample and evaluate every target on the test samples.
+) -> dict[str, Tensor]:
+    r"""Retrain without each removed sample.
 
     All models, the full one among them, share initial weights, dropout masks and the order of all n
     samples; the batch that holds the removed sample i lacks it: θ_-i follows the mean loss over
@@ -47,18 +33,22 @@ def leave_one_out(
     the effect of the sample and not of another random order.
 
     Args:
-        setting: Model, loss, targets and recipe.
-        samples: Training and test samples.
+        setting: Model, loss and recipe.
+        inputs: Training inputs (n, ...).
+        labels: int64 (n,).
         removed: Indices (r,) of the samples to leave out, one model each.
         seed: Seed of the shared training run.
         models_at_once: Size of a stack; by default as many as fit into 256 MB of parameters.
+
+    Returns:
+        Stacked state dicts, name -> (1 + r, ...): first the full model, then one a removed sample.
 
     Raises:
         ValueError: If an index lies outside the training samples, or there is none.
         FloatingPointError: If a loss becomes NaN or infinite.
     """
     indices = torch.as_tensor(np.asarray(removed, dtype=np.int64))
-    n = len(samples.train_inputs)
+    n = len(inputs)
     if indices.ndim != 1 or len(indices) < 1 or not bool(((indices >= 0) & (indices < n)).all()):
         raise ValueError(
             f"removed must hold indices in [0, {n}) of shape (r >= 1,), got shape "
@@ -67,24 +57,17 @@ def leave_one_out(
     # Index -1 is no sample: the first model of the stack is the full one.
     left_out = torch.cat([torch.tensor([-1]), indices])
     if models_at_once is None:
-        models_at_once = _models_that_fit(setting, samples, seed)
-    values: dict[str, list[NDArray[np.floating]]] = {name: [] for name in setting.targets}
-    for chunk in left_out.split(models_at_once):
-        stack = _train_without(setting, samples, chunk, seed)
-        for i in range(len(stack)):
-            outputs = evaluate_targets(
-                stack.model, stack.state(i), setting, samples.test_inputs, samples.test_labels
-            )
-            for name, tensor in outputs.items():
-                values[name].append(tensor.cpu().numpy())
-    return LeaveOneOut(
-        full={name: rows[0] for name, rows in values.items()},
-        without={name: np.stack(rows[1:]) for name, rows in values.items()},
-    )
+        models_at_once = _models_that_fit(setting, inputs, seed)
+    stacks = [
+        _train_without(setting, inputs, labels, chunk, seed).parameters
+        for chunk in left_out.split(models_at_once)
+    ]
+    return {name: torch.cat([stack[name] for stack in stacks]) for name in stacks[0]}
 
 
-def _train_without(setting: Setting, samples: Samples, left_out: Tensor, seed: int) -> ModelStack:
-    inputs, labels = samples.train_inputs, samples.train_labels
+def _train_without(
+    setting: Setting, inputs: Tensor, labels: Tensor, left_out: Tensor, seed: int
+) -> ModelStack:
     model = initial_model(setting, seed, inputs)
     stack = ModelStack(setting, [model] * len(left_out))
     left_out = left_out.to(inputs.device)
@@ -103,7 +86,7 @@ def _train_without(setting: Setting, samples: Samples, left_out: Tensor, seed: i
     return stack
 
 
-def _models_that_fit(setting: Setting, samples: Samples, seed: int) -> int:
-    model = initial_model(setting, seed, samples.train_inputs)
+def _models_that_fit(setting: Setting, inputs: Tensor, seed: int) -> int:
+    model = initial_model(setting, seed, inputs)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     return max(1, _STACK_BYTES // size)

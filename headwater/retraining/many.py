@@ -14,19 +14,18 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from headwater.retraining.evaluation import evaluate_targets
-from headwater.retraining.schedule import initial_model
 from headwater.retraining.stacked import train_stacked
 from headwater.retraining.training import Trained, train_model
 from headwater.settings import get_setting
-from headwater.settings.setting import Samples, Setting
+from headwater.settings.setting import Setting
 
-__all__ = ["Finish", "Job", "Outputs", "target_outputs", "train_many"]
+__all__ = ["Finish", "Job", "Outputs", "final_parameters", "run_parameters", "train_many"]
 
 Outputs: TypeAlias = dict[str, NDArray[np.generic]]
 # Turns a trained model into what is sent back; a function of a module, so that workers find it.
-Finish: TypeAlias = Callable[[Setting, Samples, Trained], Outputs]
+Finish: TypeAlias = Callable[[Trained], Outputs]
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,27 @@ class Job:
     subset: NDArray[np.bool_] | None = None
 
 
-def target_outputs(setting: Setting, samples: Samples, trained: Trained) -> Outputs:
-    """Return the values (n_test,) of every target on the test samples, by target name."""
-    model = initial_model(setting, 0, samples.test_inputs)
-    values = evaluate_targets(
-        model, trained.model_state, setting, samples.test_inputs, samples.test_labels
-    )
-    return {name: tensor.cpu().numpy() for name, tensor in values.items()}
+def final_parameters(trained: Trained) -> Outputs:
+    """Return the state dict of the trained model as arrays, by name."""
+    return {name: tensor.cpu().numpy() for name, tensor in trained.model_state.items()}
+
+
+def run_parameters(trained: Trained) -> Outputs:
+    """Return the parameters at checkpoint i as ``NN/name``, its (epoch, learning rate) as ``rate/NN``."""
+    found: Outputs = {}
+    for i, checkpoint in enumerate(trained.checkpoints):
+        found |= {f"{i:02d}/{name}": t.cpu().numpy() for name, t in checkpoint.state.items()}
+        found[f"rate/{i:02d}"] = np.array([checkpoint.epoch, checkpoint.learning_rate])
+    return found
 
 
 def train_many(
     setting_name: str,
-    samples: Samples,
+    inputs: Tensor,
+    labels: Tensor,
     jobs: Sequence[Job],
     *,
-    finish: Finish = target_outputs,
+    finish: Finish = final_parameters,
     checkpoint_count: int = 0,
     workers: int | None = None,
     models_at_once: int = 50,
@@ -72,9 +77,10 @@ def train_many(
 
     Args:
         setting_name: A name in `headwater.settings.SETTINGS`.
-        samples: Training and test samples.
+        inputs: Training inputs (n, ...).
+        labels: int64 (n,).
         jobs: The models to train.
-        finish: finish(setting, samples, trained) -> named arrays; runs where the model was trained.
+        finish: finish(trained) -> named arrays, sent back; runs where the model was trained.
         checkpoint_count: Checkpoints kept in each `Trained`.
         workers: Processes; by default the CPU cores this process may use.
         models_at_once: Largest stack on a GPU.
@@ -84,10 +90,11 @@ def train_many(
         BrokenProcessPool: If a worker was killed, for example for lack of memory.
     """
     setting = get_setting(setting_name)
-    if samples.train_inputs.device.type != "cpu":
+    if inputs.device.type != "cpu":
         yield from _train_in_stacks(
             setting,
-            samples,
+            inputs,
+            labels,
             jobs,
             finish=finish,
             checkpoint_count=checkpoint_count,
@@ -96,7 +103,8 @@ def train_many(
     else:
         yield from _train_in_processes(
             setting_name,
-            samples,
+            inputs,
+            labels,
             jobs,
             finish=finish,
             checkpoint_count=checkpoint_count,
@@ -106,14 +114,15 @@ def train_many(
 
 def _train_in_stacks(
     setting: Setting,
-    samples: Samples,
+    inputs: Tensor,
+    labels: Tensor,
     jobs: Sequence[Job],
     *,
     finish: Finish,
     checkpoint_count: int,
     models_at_once: int,
 ) -> Iterator[tuple[Job, Outputs]]:
-    n = len(samples.train_inputs)
+    n = len(inputs)
     by_size: dict[int, list[Job]] = defaultdict(list)
     for job in jobs:
         by_size[n if job.subset is None else int(job.subset.sum())].append(job)
@@ -123,19 +132,20 @@ def _train_in_stacks(
             masks = [np.ones(n, bool) if job.subset is None else job.subset for job in chunk]
             stack = train_stacked(
                 setting,
-                samples.train_inputs,
-                samples.train_labels,
+                inputs,
+                labels,
                 [job.seed for job in chunk],
                 np.stack(masks),
                 checkpoint_count=checkpoint_count,
             )
             for job, trained in zip(chunk, stack, strict=True):
-                yield job, finish(setting, samples, trained)
+                yield job, finish(trained)
 
 
 def _train_in_processes(
     setting_name: str,
-    samples: Samples,
+    inputs: Tensor,
+    labels: Tensor,
     jobs: Sequence[Job],
     *,
     finish: Finish,
@@ -145,7 +155,7 @@ def _train_in_processes(
     context = get_context("spawn")
     # Workers end when the writing end closes: by hand below, or by the system if this process dies.
     lifeline, end_of_lifeline = context.Pipe(duplex=False)
-    arrays = tuple(tensor.numpy() for tensor in samples)
+    arrays = (inputs.numpy(), labels.numpy())
     executor = ProcessPoolExecutor(
         max_workers=max(1, min(workers, len(jobs))),
         mp_context=context,
@@ -172,7 +182,8 @@ def _usable_cores() -> int:
 @dataclass(frozen=True)
 class _Work:
     setting: Setting
-    samples: Samples
+    inputs: Tensor
+    labels: Tensor
     finish: Finish
     checkpoint_count: int
 
@@ -191,8 +202,8 @@ def _start_worker(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(1)
-    samples = Samples(*(torch.from_numpy(array) for array in arrays))
-    _WORK.append(_Work(get_setting(setting_name), samples, finish, checkpoint_count))
+    inputs, labels = (torch.from_numpy(array) for array in arrays)
+    _WORK.append(_Work(get_setting(setting_name), inputs, labels, finish, checkpoint_count))
 
 
 def _end_with(lifeline: Connection) -> None:
@@ -205,13 +216,13 @@ def _run_job(job: Job) -> Outputs:
     try:
         trained = train_model(
             work.setting,
-            work.samples.train_inputs,
-            work.samples.train_labels,
+            work.inputs,
+            work.labels,
             job.seed,
             job.subset,
             checkpoint_count=work.checkpoint_count,
         )
-        return work.finish(work.setting, work.samples, trained)
+        return work.finish(trained)
     except Exception as error:
         error.add_note(f"in job {job.index}, seed {job.seed}")
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from headwater.gradients import DenseGradients, Gradients
 
 __all__ = ["Solution", "Solver", "State"]
 
+log = logging.getLogger(__name__)
 WORKSPACE = 2**27
 """Numbers that one block of right-hand sides may hold (512 MiB in float32)."""
 
@@ -52,6 +54,7 @@ class Solver(ABC):
     def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return what `inner` needs of (C + λI)^-1 f_j, for all test gradients f_j."""
         solution = self.solve(operator, state, test.dense())
+        _report(solution)
         return {
             "vectors": solution.value,
             "residual": solution.residual,
@@ -76,5 +79,21 @@ class Solver(ABC):
         parts = []
         for i in range(0, len(train), step):
             g = train[i : i + step].dense()
-            parts.append((g * self.solve(operator, state, g).value).sum(1, dtype=torch.float64))
+            solution = self.solve(operator, state, g)
+            _report(solution)
+            parts.append((g * solution.value).sum(1, dtype=torch.float64))
         return torch.cat(parts)
+
+
+def _report(solution: Solution) -> None:
+    """Say how many solutions did not converge, and by how much."""
+    failed = ~solution.converged
+    if bool(failed.any()):
+        log.warning(
+            "%d of %d solutions did not converge, worst relative residual %.2g after %d steps; "
+            "raise the damping or the iterations",
+            int(failed.sum()),
+            len(failed),
+            float(solution.residual.max()),
+            int(solution.steps.max()),
+        )

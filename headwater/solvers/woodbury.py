@@ -14,6 +14,9 @@ from headwater.solvers.solver import Solution, Solver, State
 
 __all__ = ["Woodbury"]
 
+CANCELLED = 1e-6
+"""Differences from 1 below this have too few digits in float64."""
+
 
 @dataclass(frozen=True)
 class Woodbury(Solver):
@@ -80,7 +83,14 @@ class Woodbury(Solver):
         """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i², (n,)."""
         rows = _rows_of(operator)
         inverse = torch.cholesky_inverse(state["factor"]).diagonal()
-        return rows.n * (1.0 - rows.n * self.damping * inverse) / rows.scale.square()
+        covered = 1.0 - rows.n * self.damping * inverse
+        products = rows.n * covered / rows.scale.square()
+        # A sample that is surely right or wrong (ρ ≈ 0): the difference has no digits left.
+        lost = (covered < CANCELLED).nonzero()[:, 0]
+        if len(lost):
+            c = self.precondition(operator, state, train[lost])["coefficients"]
+            products[lost] = rows.n * c[lost, torch.arange(len(lost))] / rows.scale[lost]
+        return products
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs (m, p)."""

@@ -7,6 +7,7 @@ from torch import nn
 
 from headwater.retraining import (
     draw_subsets,
+    evaluate_many,
     evaluate_targets,
     leave_one_out,
     train_model,
@@ -14,7 +15,6 @@ from headwater.retraining import (
 )
 from headwater.retraining.descent import sgd_step
 from headwater.retraining.schedule import dropout_keys, epoch_order, initial_model
-from headwater.settings.setting import Samples
 
 
 def test_stacked_models_equal_single_ones(setting, samples):
@@ -86,44 +86,49 @@ def naive_leave_one_out(setting, samples, left_out, seed):
     )
 
 
+def outputs_without(setting, samples, removed, seed, models_at_once=None):
+    """Return the targets of the full model, then of those that lack a sample."""
+    data = (samples.train_inputs, samples.train_labels)
+    stacked = leave_one_out(setting, *data, removed, seed, models_at_once)
+    return evaluate_many(setting, stacked, samples.test_inputs, samples.test_labels)
+
+
 @pytest.mark.parametrize("models_at_once", [None, 2])
 def test_leave_one_out_equals_a_loop(setting, samples, models_at_once):
     # 25 samples in batches of 8: the last batch of each epoch is a single sample.
     last_alone = int(epoch_order(7, 1, 25)[-1])
     removed = [3, last_alone, 0, 24]
-    found = leave_one_out(setting, samples, removed, 7, models_at_once)
+    found = outputs_without(setting, samples, removed, 7, models_at_once)
     full = naive_leave_one_out(setting, samples, -1, 7)
     for name in setting.targets:
-        assert found.without[name].shape == (4, 12)
-        np.testing.assert_allclose(found.full[name], full[name].numpy(), rtol=0, atol=1e-9)
-    for row, left_out in enumerate(removed):
+        assert found[name].shape == (5, 12)
+        torch.testing.assert_close(found[name][0], full[name], rtol=0, atol=1e-9)
+    for row, left_out in enumerate(removed, 1):
         expected = naive_leave_one_out(setting, samples, left_out, 7)
         for name in setting.targets:
-            np.testing.assert_allclose(
-                found.without[name][row], expected[name].numpy(), rtol=0, atol=1e-9
-            )
+            torch.testing.assert_close(found[name][row], expected[name], rtol=0, atol=1e-9)
 
 
 def test_the_full_model_is_that_of_train_model(setting, samples):
-    found = leave_one_out(setting, samples, [0], 3)
+    found = outputs_without(setting, samples, [0], 3)
     trained = train_model(setting, samples.train_inputs, samples.train_labels, 3)
     model = initial_model(setting, 0, samples.test_inputs)
     expected = evaluate_targets(
         model, trained.model_state, setting, samples.test_inputs, samples.test_labels
     )
     for name in setting.targets:
-        np.testing.assert_allclose(found.full[name], expected[name].numpy(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(found[name][0], expected[name], rtol=0, atol=1e-9)
 
 
 def test_leaving_out_a_copy_changes_less_than_leaving_out_an_outlier(setting, samples):
     inputs = samples.train_inputs.clone()
     inputs[1] = 20.0
-    found = leave_one_out(setting, Samples(inputs, *samples[1:]), [0, 1], 0)
-    effects = np.abs(found.full["loss"] - found.without["loss"]).mean(axis=1)
+    found = outputs_without(setting, samples._replace(train_inputs=inputs), [0, 1], 0)["loss"]
+    effects = (found[0] - found[1:]).abs().mean(1)
     assert effects[1] > effects[0] > 0
 
 
 @pytest.mark.parametrize("removed", [[25], [-1], [], [[0]]])
 def test_impossible_removals_are_refused(setting, samples, removed):
     with pytest.raises(ValueError, match=r"removed must hold indices in \[0, 25\)"):
-        leave_one_out(setting, samples, removed, 0)
+        leave_one_out(setting, samples.train_inputs, samples.train_labels, removed, 0)
