@@ -18,7 +18,7 @@ __all__ = ["AttributionTask", "__version__"]
 _HOMES = {"AttributionTask": "headwater.task"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'headwater' has no attribute {name!r}")

@@ -34,7 +34,10 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
     """
     state = _read(checkpoint)
     expected = model.state_dict()
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    missing, unexpected = (
+        sorted(expected.keys() - state.keys()),
+        sorted(state.keys() - expected.keys()),
+    )
     if missing or unexpected:
         raise ValueError(
             "a checkpoint must have the model's state_dict keys, got "

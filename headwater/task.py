@@ -64,7 +64,9 @@ class AttributionTask:
         if isinstance(checkpoints, (str, Mapping)) or not isinstance(checkpoints, Sequence):
             checkpoints = [checkpoints]
         if not checkpoints:
-            raise ValueError("checkpoints must name at least one, got none; pass [model.state_dict()]")
+            raise ValueError(
+                "checkpoints must name at least one, got none; pass [model.state_dict()]"
+            )
         self.checkpoints = list(checkpoints)
         parameters = dict(model.named_parameters())
         self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})

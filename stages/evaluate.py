@@ -32,7 +32,9 @@ class EvaluateRow(Row):
     confidence: float
 
 
-def main(row: EvaluateRow, scores: Path, suspects: Path, noisy: Path, truth: Path, out: Path) -> None:
+def main(
+    row: EvaluateRow, scores: Path, suspects: Path, noisy: Path, truth: Path, out: Path
+) -> None:
     """Compare scores with the ground truth; the first n_tune test samples are kept apart."""
     matrix = np.load(scores, mmap_mode="r")
     record: dict[str, Any] = {"function": row.function}
@@ -42,25 +44,19 @@ def main(row: EvaluateRow, scores: Path, suspects: Path, noisy: Path, truth: Pat
             found = _loo(row, matrix[:, part], truth / "leave-one-out", part)
             record[name]["loo"] = as_record(found)
     record["report"]["auc"] = as_record(
-        noisy_label_auc(
-            np.load(suspects), load_file(noisy)["flipped"], **_bootstrap(row)
-        )
+        noisy_label_auc(np.load(suspects), load_file(noisy)["flipped"], **_bootstrap(row))
     )
     save_json(out, record)
 
 
-def _lds(
-    row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice
-) -> Estimate:
+def _lds(row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice) -> Estimate:
     outputs = np.load(truth / f"{row.function}.npy")[:, :, part]
     return linear_datamodeling_score(
         scores, np.load(truth / "masks.npy"), outputs, **_bootstrap(row)
     )
 
 
-def _loo(
-    row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice
-) -> Estimate:
+def _loo(row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice) -> Estimate:
     outputs = np.load(truth / f"{row.function}.npy")[:, part]
     return leave_one_out_correlation(
         scores, np.load(truth / "removed.npy"), outputs[1:], outputs[0], **_bootstrap(row)

@@ -74,9 +74,7 @@ def _identity(row: BaseModel, inputs: tuple[Path, ...]) -> str:
     sources = [p for folder in CODE for p in Path(folder).rglob("*.py")]
     code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(sources)]
     files = [f for p in inputs for f in ([p] if p.is_file() else sorted(p.rglob("*")))]
-    stamps = [
-        (str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()
-    ]
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
     text = json.dumps([row.model_dump(mode="json"), code, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -95,9 +95,7 @@ def open_method(
     return make_attributor(row.recipe, task, rates), sources
 
 
-def make_attributor(
-    recipe: Recipe, task: AttributionTask, rates: Sequence[float]
-) -> Attributor:
+def make_attributor(recipe: Recipe, task: AttributionTask, rates: Sequence[float]) -> Attributor:
     """Return the attributor that a recipe describes."""
     kind = getattr(attributors, recipe.attributor)
     parts: dict[str, object] = {}

@@ -15,7 +15,9 @@ from stages.files import atomic
 __all__ = ["save_parameters"]
 
 
-def save_parameters(path: Path, arrays: Mapping[str, NDArray[np.generic]], prefix: str = "") -> None:
+def save_parameters(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], prefix: str = ""
+) -> None:
     """Write the arrays whose names have a prefix as a state dict."""
     state = {
         name.removeprefix(prefix): torch.from_numpy(array.copy())

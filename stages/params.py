@@ -103,7 +103,9 @@ class Method(Row):
     def _check(self) -> Self:
         influence = self.attributor == "InfluenceFunction"
         if influence != (self.solver is not None and self.curvature is not None):
-            raise ValueError("InfluenceFunction needs solver and curvature, no other attributor does")
+            raise ValueError(
+                "InfluenceFunction needs solver and curvature, no other attributor does"
+            )
         if (self.damping is not None) != (self.attributor == "TRAK"):
             raise ValueError("damping beside the attributor belongs to TRAK, which needs it")
         if self.solver is not None:
@@ -137,7 +139,9 @@ class Params(Row):
     def _check(self) -> Self:
         for name in self.settings:
             if name not in SETTINGS:
-                raise ValueError(f"settings.{name} is unknown, the known ones are {sorted(SETTINGS)}")
+                raise ValueError(
+                    f"settings.{name} is unknown, the known ones are {sorted(SETTINGS)}"
+                )
         for name, method in self.methods.items():
             self._check_method(name, method)
         return self
@@ -161,7 +165,9 @@ class Params(Row):
                     f"got {method.count}"
                 )
             if _by_setting(method) and key not in _by_setting(method):
-                raise ValueError(f"{where} must give a damping for {key}, got {_by_setting(method)}")
+                raise ValueError(
+                    f"{where} must give a damping for {key}, got {_by_setting(method)}"
+                )
 
 
 def _by_setting(method: Method) -> dict[str, float]:
@@ -178,7 +184,9 @@ def _need(store: Store, where: str, method: Method) -> None:
     if method.attributor == "TracInCP" and store.checkpoints != "trajectory":
         raise ValueError(f"{where} needs a store with checkpoints: trajectory")
     if method.curvature == "Hessian" and store.form == "projected":
-        raise ValueError(f"{where} multiplies by the Hessian, it needs a store that is not projected")
+        raise ValueError(
+            f"{where} multiplies by the Hessian, it needs a store that is not projected"
+        )
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -1,7 +1,7 @@
 """Stage plan: write the rows of every stage from params.yaml, or check that they are up to date.
 
-    python -m stages.plan           write runs.yaml
-    python -m stages.plan --check   exit 1, with one line, unless runs.yaml is what it would write
+python -m stages.plan           write runs.yaml
+python -m stages.plan --check   exit 1, with one line, unless runs.yaml is what it would write
 """
 
 from __future__ import annotations
@@ -87,12 +87,10 @@ def _plan_problem(
             _plan_method(rows, params, code, problem, name, method_name, method, noisy=noisy)
 
 
-def _plan_truth(
-    rows: Rows, common: dict[str, Any], problem: str, setting: SettingParams
-) -> None:
+def _plan_truth(rows: Rows, common: dict[str, Any], problem: str, setting: SettingParams) -> None:
     truth = setting.ground_truth
     subsets = {"count": truth.subsets, "fraction": truth.fraction, "repeats": truth.repeats}
-    kinds = {"subsets": subsets}
+    kinds: dict[str, dict[str, Any]] = {"subsets": subsets}
     if truth.leave_one_out:
         kinds["leave-one-out"] = {"count": truth.leave_one_out, "fraction": 1.0, "repeats": 1}
     for kind, sizes in kinds.items():
@@ -217,7 +215,9 @@ def _report_row(params: Params) -> dict[str, Any]:
 
 def render(params: Params) -> str:
     """Return the text of runs.yaml."""
-    body = yaml.safe_dump({"runs": plan(params)}, sort_keys=False, default_flow_style=None, width=1000)
+    body = yaml.safe_dump(
+        {"runs": plan(params)}, sort_keys=False, default_flow_style=None, width=1000
+    )
     return HEADER + body
 
 

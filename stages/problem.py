@@ -40,7 +40,9 @@ def checkpoint_files(models: Path, kind: str, count: int) -> list[Path]:
     found = [models / f"{kind}-{i:02d}.safetensors" for i in range(count)]
     for path in found:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} must be a trained model, found none; train more models")
+            raise FileNotFoundError(
+                f"{path} must be a trained model, found none; train more models"
+            )
     return found
 
 

@@ -11,7 +11,9 @@ from stages.methods import MethodRow, load_states, open_method
 from stages.runner import run
 
 
-def main(row: MethodRow, data: Path, models: Path, train: Path, test: Path, solved: Path, out: Path) -> None:
+def main(
+    row: MethodRow, data: Path, models: Path, train: Path, test: Path, solved: Path, out: Path
+) -> None:
     """Write the scores (n_train, n_test), a block of training samples at a time."""
     attributor, sources = open_method(row, data, models, train, test)
     solutions = load_states(solved, row.count) or [{}] * row.count

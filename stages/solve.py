@@ -10,7 +10,9 @@ from stages.methods import MethodRow, load_states, open_method, save_state
 from stages.runner import log, run
 
 
-def main(row: MethodRow, data: Path, models: Path, train: Path, test: Path, curvature: Path, out: Path) -> None:
+def main(
+    row: MethodRow, data: Path, models: Path, train: Path, test: Path, curvature: Path, out: Path
+) -> None:
     """Solve for the test gradients."""
     attributor, sources = open_method(row, data, models, train, test)
     prepared = load_states(curvature, row.count)

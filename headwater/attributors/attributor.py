@@ -51,7 +51,7 @@ class Attributor(ABC):
         """Return the gradients in the form this method works on; default: as captured."""
         return gradients
 
-    def check(self, source: GradientSource, batch: Batch) -> None:
+    def check(self, source: GradientSource, batch: Batch) -> None:  # noqa: B027 - optional
         """Raise ValueError if the task does not fit the method, seen on one training batch."""
 
     def prepare(self, source: GradientSource) -> State:
@@ -179,7 +179,9 @@ class Attributor(ABC):
 
     def _check_cached(self, train_loader: Iterable[Batch]) -> None:
         if not self._sources:
-            raise ValueError("cache must be called first, got no training data; call cache(train_loader)")
+            raise ValueError(
+                "cache must be called first, got no training data; call cache(train_loader)"
+            )
         check_ordered(train_loader, "train_loader")
         found = [fingerprint(batch) for batch in train_loader]
         if found != self._seen:

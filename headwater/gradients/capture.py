@@ -100,7 +100,7 @@ class GradientCapture:
         calls: Calls = defaultdict(list)
         modules = dict(self.model.module.named_modules())
 
-        def hook_of(name: str) -> Any:  # noqa: ANN401 - a forward hook
+        def hook_of(name: str) -> Any:
             def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
                 if not output.requires_grad:
                     output.requires_grad_()
@@ -140,7 +140,9 @@ class GradientCapture:
         self._check_independent(two, exact, tolerance * scale)
         for layer in candidates:
             if layer not in kept:
-                log.info("layer %s: its gradient is more than its own factors, kept dense", layer.name)
+                log.info(
+                    "layer %s: its gradient is more than its own factors, kept dense", layer.name
+                )
         return GradientScheme(layout, kept)
 
     def _candidates(self) -> Iterator[LinearLayer]:
@@ -152,7 +154,9 @@ class GradientCapture:
 
     def _check_independent(self, two: Batch, exact: Tensor, bound: Tensor) -> None:
         """Refuse a function whose value for one sample depends on the others in its batch."""
-        parameters = {name: t.detach().requires_grad_() for name, t in self.model.parameters.items()}
+        parameters = {
+            name: t.detach().requires_grad_() for name, t in self.model.parameters.items()
+        }
         with torch.enable_grad():
             total = self.model.values(self.function, two, parameters).sum()
             found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)

@@ -74,9 +74,7 @@ class LinearFactors:
     def _dense_inner(self, vectors: Tensor) -> Tensor:
         """Return ⟨∇f_i, v_j⟩ for dense vectors (m, width), materialising a few samples at a time."""
         rows = max(1, WORKSPACE // max(1, self.width))
-        blocks = [
-            self[i : i + rows].dense() @ vectors.T for i in range(0, len(self.inputs), rows)
-        ]
+        blocks = [self[i : i + rows].dense() @ vectors.T for i in range(0, len(self.inputs), rows)]
         return torch.cat(blocks) if blocks else vectors.new_zeros(0, len(vectors))
 
     def inner_dense(self, vectors: Tensor) -> Tensor:

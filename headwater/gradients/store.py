@@ -255,7 +255,7 @@ class GradientStore:
         return self._like.with_tensors(tensors)
 
 
-def _chunk(path: Path, name: str, b: int, array: Any) -> np.ndarray:  # noqa: ANN401 - zarr.Array
+def _chunk(path: Path, name: str, b: int, array: Any) -> np.ndarray:
     """Map the file of one block: an uncompressed chunk is the raw little-endian block."""
     parts = "/".join(["c", str(b), *["0"] * (array.ndim - 1)])
     return np.memmap(path / name / parts, array.dtype, "c", shape=array.chunks)

@@ -17,7 +17,8 @@ def import_graph() -> grimp.ImportGraph:
     return grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
 
 
-def closure(*modules: str) -> set[str]:
+@cache
+def closure(*modules: str) -> frozenset[str]:
     """Return the files, relative to the repository, that importing the modules runs."""
     graph, todo, found = import_graph(), list(modules), set()
     while todo:
@@ -28,7 +29,7 @@ def closure(*modules: str) -> set[str]:
         parts = module.split(".")
         todo += [".".join(parts[:i]) for i in range(1, len(parts))]  # packages run first
         todo += graph.find_modules_directly_imported_by(module)
-    return {str(file_of(module)) for module in found}
+    return frozenset(str(file_of(module)) for module in found)
 
 
 def file_of(module: str) -> Path:

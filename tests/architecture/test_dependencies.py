@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,16 @@ def files_of(path: Path) -> list[Path]:
     return []
 
 
-def imported(addressing: str) -> set[str]:
+@cache
+def planned_rows() -> dict[str, dict[str, dict[str, str]]]:
+    """Return the rows of runs.yaml: stage -> key -> parameters."""
+    return yaml.safe_load((ROOT / "runs.yaml").read_text())["runs"]  # type: ignore[no-any-return]
+
+
+def imported(addressing: str) -> frozenset[str]:
     """Return the source files that one run of a stage imports."""
     stage, _, key = addressing.partition("@")
-    row = yaml.safe_load((ROOT / "runs.yaml").read_text())["runs"].get(stage, {}).get(key, {})
+    row = planned_rows().get(stage, {}).get(key, {})
     dynamic = [pattern.format(row[field]) for field, pattern in LAZY.items() if field in row]
     return closure(f"stages.{stage}", *dynamic)
 

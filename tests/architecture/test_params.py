@@ -48,8 +48,8 @@ def test_committed_rows_are_those_of_params() -> None:
 def test_every_stage_tracks_its_own_row_and_nothing_else() -> None:
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert set(graph) == {"plan", *ROW_TYPES}
-    for stage, entry in graph.items():
-        entry = entry.get("do", entry)
+    for stage, definition in graph.items():
+        entry = definition.get("do", definition)
         key = "all" if stage == "report" else "${key}"
         wanted = None if stage == "plan" else [{"runs.yaml": [f"runs.{stage}.{key}"]}]
         assert entry.get("params") == wanted

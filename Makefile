@@ -1,0 +1,54 @@
+# `make` lists the targets. Nothing here swallows a failure, and nothing deletes results or the cache.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Where the data sets lie when they need not be downloaded; relative to this folder, or absolute.
+HEADWATER_DATA_MIRROR ?= ../shared/data
+MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
+
+.PHONY: help .venv benchmark smoke plan dag test lint format clean
+
+help: ## List the targets
+	@grep -hE '^[.a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z]+):.*## /\1\t/' | expand -t 12
+
+.venv: $(STAMP) ## Make the environment, or renew it when its versions changed
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]'
+	touch $@
+
+benchmark: plan ## Run every stage that is out of date and show the table
+	$(BIN)/python -m pipelines.benchmark
+
+plan: $(STAMP) ## Refresh runs.yaml from params.yaml
+	$(BIN)/python -m stages.plan
+
+smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
+	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m pipelines.smoke
+
+dag: $(STAMP) ## Draw the stage graph
+	$(BIN)/python -m dvc dag
+
+test: lint ## Lint, types, import contracts, then all tests
+	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+lint: $(STAMP) ## Style, format, types, and the arrows between the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Put the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove build products and tool caches; never results or the DVC cache
+	rm -rf build dist *.egg-info .smoke .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find headwater stages pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The execution layer: Prefect runs the graph that DVC owns."""

@@ -1,0 +1,73 @@
+"""The ready queue: which stages may start now, and what became of the others."""
+
+from collections.abc import Mapping
+
+from pipelines.graph import Stage
+
+
+class Schedule:
+    """Decides what starts next, from the graph, a number of slots and the limits of the tags.
+
+    A stage starts when what it needs is done; one that asks for all cores waits until nothing else
+    runs, and nothing overtakes it. A stage whose tag is at its limit is overtaken, so that it keeps
+    no slot while it waits. What needs a failed stage is never started.
+
+    Attributes:
+        running: The stages that were started and have not ended.
+        done: The stages that ended well.
+        failed: The stages that did not, with the reason.
+        not_run: The stages that were given up, each with the failed stages that it needs.
+
+    Args:
+        stages: The graph, each stage after what it needs. Only stale stages are started.
+        slots: How many stages may run at the same time.
+        limits: How many stages with a tag may run at the same time.
+    """
+
+    def __init__(self, stages: Mapping[str, Stage], slots: int, limits: Mapping[str, int]) -> None:
+        self._slots = slots
+        self._limits = limits
+        self._waiting = {name: stage for name, stage in stages.items() if stage.stale}
+        self.total = len(self._waiting)
+        self.running: dict[str, Stage] = {}
+        self.done: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.not_run: dict[str, list[str]] = {}
+
+    def start(self) -> list[Stage]:
+        """Return the stages to start now; each of them must `finish` later."""
+        started: list[Stage] = []
+        for stage in list(self._waiting.values()):
+            if causes := self._failures_behind(stage):
+                del self._waiting[stage.name]
+                self.not_run[stage.name] = causes
+            elif self._must_wait(stage):
+                continue
+            elif not self._fits(stage):
+                break
+            else:
+                self.running[stage.name] = self._waiting.pop(stage.name)
+                started.append(stage)
+        return started
+
+    def _failures_behind(self, stage: Stage) -> list[str]:
+        failed = {name for name in stage.needs if name in self.failed}
+        return sorted(failed.union(*(self.not_run.get(name, ()) for name in stage.needs)))
+
+    def _must_wait(self, stage: Stage) -> bool:
+        tags = [tag for other in self.running.values() for tag in other.tags]
+        full = any(tags.count(tag) >= self._limits.get(tag, self._slots) for tag in stage.tags)
+        return full or any(name in self._waiting or name in self.running for name in stage.needs)
+
+    def _fits(self, stage: Stage) -> bool:
+        if stage.alone or any(other.alone for other in self.running.values()):
+            return not self.running
+        return len(self.running) < self._slots
+
+    def finish(self, name: str, error: str | None = None) -> None:
+        """Record that a running stage ended, with the reason if it failed."""
+        del self.running[name]
+        if error is None:
+            self.done.append(name)
+        else:
+            self.failed[name] = error
