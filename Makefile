@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 
-.PHONY: help .venv benchmark smoke plan dag test lint format clean
+.PHONY: help .venv benchmark smoke plan results speed dag test lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +32,13 @@ plan: $(STAMP) ## Refresh runs.yaml from params.yaml
 
 smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
 	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m pipelines.smoke
+
+results: $(STAMP) ## Copy the tables of results/ into the README
+	$(BIN)/python -m stages.readme
+
+speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about 20 minutes)
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.peers
 
 dag: $(STAMP) ## Draw the stage graph
 	$(BIN)/python -m dvc dag

@@ -67,9 +67,10 @@ def _positive(text: str) -> int:
 def _up_to_date(targets: list[str]) -> bool:
     """Whether nothing is to do; found out without Prefect, whose server takes seconds to start."""
     stages = graph.load(targets)
+    changed = sum(stage.changed for stage in stages.values())
     stale = sum(stage.stale for stage in stages.values())
     if stale:
-        _say(f"{stale} of {len(stages)} stages are out of date.")
+        _say(f"{changed} of {len(stages)} stages changed; at most {stale} are to run.")
         return False
     _say(f"All {len(stages)} stages are up to date.")
     return True

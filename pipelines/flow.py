@@ -94,10 +94,12 @@ def _run(schedule: Schedule, workers: int) -> list[str]:
     log, clock = get_run_logger(), time.monotonic()
     cores = environment.cores()
     futures: dict[str, PrefectFuture[Any]] = {}
+    outs: dict[str, Any] = {}
     ended: SimpleQueue[str] = SimpleQueue()
     how: list[str] = []
     while True:
         for stage in schedule.start():
+            outs[stage.name] = graph.recorded_outs(stage.name)
             threads = cores if stage.alone else max(1, cores // workers)
             future = reproduce_stage.with_options(
                 tags=set(stage.tags), retries=stage.retries
@@ -115,7 +117,8 @@ def _run(schedule: Schedule, workers: int) -> list[str]:
         futures[name].wait()  # `state` is the final one only after it
         state = futures[name].state
         if state.is_completed():
-            schedule.finish(name)
+            now = graph.recorded_outs(name)
+            schedule.finish(name, same=now is not None and now == outs[name])
             how.append(futures[name].result().how)
         else:
             schedule.finish(name, state.message or state.name or "failed")

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import yaml
 
 # A run that was just killed takes a moment to give its locks back.
 _SECONDS_TO_UNLOCK = 5.0
@@ -25,7 +27,8 @@ class Stage:
         tags: ``meta.tags`` of the stage, Prefect's tags of its task.
         retries: ``meta.retries``.
         alone: ``meta.cores`` is ``all``: no other stage runs beside it.
-        stale: DVC would run it, or a stage that it needs.
+        changed: DVC would run it, for a change of its own.
+        stale: It is changed, or a stage that it needs is stale.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Stage:
     tags: tuple[str, ...] = ()
     retries: int = 0
     alone: bool = False
+    changed: bool = True
     stale: bool = True
 
 
@@ -64,6 +68,15 @@ def load(targets: Sequence[str] = ()) -> dict[str, Stage]:
         ) from None
     except DvcException as error:
         raise GraphError(f"DVC cannot read the graph: {_line(error)}") from None
+
+
+def recorded_outs(name: str) -> list[tuple[str, str]] | None:
+    """Return path and hash of each out of a stage as ``dvc.lock`` has them; None if it does not."""
+    try:
+        lock = yaml.load(Path("dvc.lock").read_text(), yaml.CSafeLoader)
+        return [(out["path"], out["md5"]) for out in lock["stages"][name]["outs"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):  # absent, or just being written
+        return None
 
 
 def _changed(repo: Any, graph: nx.DiGraph) -> set[str]:
@@ -123,6 +136,7 @@ def _stages(graph: nx.DiGraph, changed: set[str]) -> dict[str, Stage]:
             tags=tuple(meta.get("tags", ())),
             retries=int(meta.get("retries", 0)),
             alone=meta.get("cores") == "all",
+            changed=node.addressing in changed,
             stale=node.addressing in changed or upstream_stale,
         )
     return stages

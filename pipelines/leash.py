@@ -44,17 +44,22 @@ def start(
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, **_importable(), "PYTHONUNBUFFERED": "1", **(environment or {})},
+        env={**os.environ, **_search_paths(), "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
     threading.Thread(target=_sweep, args=(process,), daemon=True).start()
     return process
 
 
-def _importable() -> dict[str, str]:
-    """The module search path with this project in it, wherever the current folder is."""
-    project = str(Path(__file__).resolve().parent.parent)
-    rest = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([project, rest] if rest else [project])}
+def _search_paths() -> dict[str, str]:
+    """Put this project first for imports, and this Python first for the commands of the stages."""
+    first = {
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "PATH": str(Path(sys.executable).parent),  # an environment need not be activated
+    }
+    return {
+        name: os.pathsep.join(filter(None, (folder, os.environ.get(name))))
+        for name, folder in first.items()
+    }
 
 
 def _sweep(process: subprocess.Popen[str]) -> None:

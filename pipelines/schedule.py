@@ -10,13 +10,15 @@ class Schedule:
 
     A stage starts when what it needs is done; one that asks for all cores waits until nothing else
     runs, and nothing overtakes it. A stage whose tag is at its limit is overtaken, so that it keeps
-    no slot while it waits. What needs a failed stage is never started.
+    no slot while it waits. What needs a failed stage is never started. A stage that waits only because
+    of what it needs is spared when all of that ends with the outs it had before.
 
     Attributes:
         running: The stages that were started and have not ended.
         done: The stages that ended well.
         failed: The stages that did not, with the reason.
         not_run: The stages that were given up, each with the failed stages that it needs.
+        total: How many stages there were to start, without those that were spared.
 
     Args:
         stages: The graph, each stage after what it needs. Only stale stages are started.
@@ -28,6 +30,7 @@ class Schedule:
         self._slots = slots
         self._limits = limits
         self._waiting = {name: stage for name, stage in stages.items() if stage.stale}
+        self._same = {name for name, stage in stages.items() if not stage.stale}
         self.total = len(self._waiting)
         self.running: dict[str, Stage] = {}
         self.done: list[str] = []
@@ -41,6 +44,10 @@ class Schedule:
             if causes := self._failures_behind(stage):
                 del self._waiting[stage.name]
                 self.not_run[stage.name] = causes
+            elif not stage.changed and self._same.issuperset(stage.needs):
+                del self._waiting[stage.name]
+                self._same.add(stage.name)
+                self.total -= 1
             elif self._must_wait(stage):
                 continue
             elif not self._fits(stage):
@@ -64,10 +71,18 @@ class Schedule:
             return not self.running
         return len(self.running) < self._slots
 
-    def finish(self, name: str, error: str | None = None) -> None:
-        """Record that a running stage ended, with the reason if it failed."""
+    def finish(self, name: str, error: str | None = None, *, same: bool = False) -> None:
+        """Record that a running stage ended.
+
+        Args:
+            name: The stage.
+            error: The reason, if it failed.
+            same: Its outs are those it had before.
+        """
         del self.running[name]
-        if error is None:
-            self.done.append(name)
-        else:
+        if error is not None:
             self.failed[name] = error
+            return
+        self.done.append(name)
+        if same:
+            self._same.add(name)

@@ -155,7 +155,7 @@ def _plan_curvature(
     rows: Rows, base: dict[str, Any], recipe: dict[str, Any], problem: str, name: str
 ) -> None:
     """Add a curvature, once for all methods that differ in damping or number of checkpoints."""
-    undamped = {k: 0.0 if k == "damping" else v for k, v in recipe.items()}
+    undamped: dict[str, Any] = {k: 0.0 if k == "damping" else v for k, v in recipe.items()}
     if "solver" in undamped:
         undamped["solver"] = {**undamped["solver"], "damping": 0.0}
     key = f"{problem}_{name}"

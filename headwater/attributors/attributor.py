@@ -7,6 +7,7 @@ gradients, P (`prepare`, `solve`), the products (`score`) and the weights.
 
 from __future__ import annotations
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
@@ -87,14 +88,24 @@ class Attributor(ABC):
         solved: Sequence[State],
     ) -> None:
         """Write the scores into an array (n_train, n_test), a block of training samples at a time."""
-        out[:] = 0.0
-        for index, (source, solution) in enumerate(zip(sources, solved, strict=True)):
-            weight = self.checkpoint_weight(index, len(sources))
-            for rows, block in self.score(source, solution):
-                out[rows] += (weight * block).to("cpu", torch.float32).numpy()
         factor = self._mean_sample_weight(sources)
-        if factor is not None:
-            out *= factor.to("cpu", torch.float32).numpy()[:, None]
+        for index, (source, solution) in enumerate(zip(sources, solved, strict=True)):
+            weight, done = self.checkpoint_weight(index, len(sources)), 0
+            for rows, block in self.score(source, solution):
+                part = torch.from_numpy(out[rows])
+                scaled = block if weight == 1 else weight * block
+                if index == 0:
+                    part.copy_(scaled)
+                else:
+                    part += scaled.to("cpu", torch.float32)
+                if factor is not None and index == len(sources) - 1:
+                    part *= factor[rows, None].to("cpu", torch.float32)
+                _let_go(out)
+                done += len(part)
+            if done != len(out):
+                raise ValueError(
+                    f"out must have one row a training sample, {done} of them, got {len(out)}"
+                )
 
     def self_scores(self, sources: Sequence[GradientSource], states: Sequence[State]) -> Tensor:
         """Return the self-influence from sources and what was prepared of them, (n_train,)."""
@@ -198,5 +209,11 @@ def negative_products(source: GradientSource) -> Iterator[Rows]:
     """Yield (rows, -⟨∇f_j, ∇ℓ_i⟩) for one block of training samples after the other."""
     test, start = source.test(), 0
     for block in source.train_blocks():
-        yield slice(start, start + len(block)), -block.inner(test)
+        yield slice(start, start + len(block)), block.inner(test).neg_()
         start += len(block)
+
+
+def _let_go(out: NDArray[np.float32]) -> None:
+    """Unmap what has been written to a file, so that memory does not grow with the scores."""
+    if isinstance(out, np.memmap) and out.mode == "r+" and isinstance(out.base, mmap.mmap):
+        out.base.madvise(mmap.MADV_DONTNEED)  # of a shared mapping: the file keeps the pages

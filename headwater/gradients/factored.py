@@ -95,7 +95,7 @@ class FactoredGradients(Gradients):
             )
         total = self.rest @ other.rest.T
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            total += mine.inner(theirs)
+            mine.add_inner(theirs, total)
         return total
 
     def _inner_dense(self, vectors: Tensor) -> Tensor:

@@ -50,26 +50,34 @@ class LinearFactors:
         return torch.cat([weight, self.errors.sum(1)], 1) if self.bias else weight
 
     def inner(self, other: LinearFactors) -> Tensor:
-        """Return ⟨∇f_i, ∇f'_j⟩ over this layer, (n, m), by the cheaper of two exact routes."""
+        """Return ⟨∇f_i, ∇f'_j⟩ over this layer, (n, m)."""
+        out = self.inputs.new_zeros(len(self.inputs), len(other.inputs))
+        self.add_inner(other, out)
+        return out
+
+    def add_inner(self, other: LinearFactors, out: Tensor) -> None:
+        """Add ⟨∇f_i, ∇f'_j⟩ over this layer to out (n, m), by the cheaper of two exact routes."""
         (n, s, d_in), (m, t, d_out) = self.inputs.shape, other.errors.shape
         factored_cost = n * m * s * t * (d_in + d_out)
         dense_cost = (n * s + m * t) * d_in * d_out + n * m * d_in * d_out
         if factored_cost > dense_cost:
-            return self._dense_inner(other.dense())
-        out = self.inputs.new_empty(n, m)
+            out += self._dense_inner(other.dense())
+            return
         rows = max(1, CACHE // max(1, s * m * t))
         for i in range(0, n, rows):
-            gram = self._gram(other, slice(i, i + rows))
-            out[i : i + rows] = gram.flatten(1) if s == t == 1 else gram.sum((1, 3))
-        return out
+            part = out[i : i + rows]
+            inputs, errors = self._gram(other, slice(i, i + rows))
+            if s == t == 1:
+                part.addcmul_(inputs, errors)
+            else:
+                part += inputs.mul_(errors).view(len(part), s, m, t).sum((1, 3))
 
-    def _gram(self, other: LinearFactors, rows: slice) -> Tensor:
-        """Return (a_is·a_jt + 1)(e_is·e_jt), (n, s, m, t)."""
-        a, e = self.inputs[rows], self.errors[rows]
+    def _gram(self, other: LinearFactors, rows: slice) -> tuple[Tensor, Tensor]:
+        """Return a_is·a_jt + 1 and e_is·e_jt, (n·s, m·t)."""
+        a, e = self.inputs[rows].flatten(0, 1), self.errors[rows].flatten(0, 1)
         one = a.new_ones(()) if self.bias else a.new_zeros(())
-        gram = torch.addmm(one, a.flatten(0, 1), other.inputs.flatten(0, 1).T)
-        gram *= e.flatten(0, 1) @ other.errors.flatten(0, 1).T
-        return gram.view(len(a), a.shape[1], len(other.inputs), other.inputs.shape[1])
+        inputs = torch.addmm(one, a, other.inputs.flatten(0, 1).T)
+        return inputs, e @ other.errors.flatten(0, 1).T
 
     def _dense_inner(self, vectors: Tensor) -> Tensor:
         """Return ⟨∇f_i, v_j⟩ for dense vectors (m, width), materialising a few samples at a time."""

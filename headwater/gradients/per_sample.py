@@ -35,6 +35,7 @@ def per_sample_gradients(
         The gradients, (n, q), parameters in the order of `names`.
 
     Example:
+        >>> import torch
         >>> from headwater import AttributionTask
         >>> f = lambda model, batch: model(batch)[:, 0]
         >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)

@@ -262,7 +262,10 @@ def _chunk(path: Path, name: str, b: int, array: Any) -> np.ndarray:
 
 
 def _crc(data: np.ndarray) -> int:
-    return int(google_crc32c.value(np.ascontiguousarray(data).tobytes()))
+    # A read-only view is taken as it is; anything writable would have to be copied.
+    view = np.ascontiguousarray(data).view()
+    view.flags.writeable = False
+    return int(google_crc32c.value(view))
 
 
 def _check_same(head: dict[str, Any], expected: dict[str, Any], path: Path) -> None:

@@ -1,5 +1,8 @@
 """The flow in this process, on a session-wide Prefect server."""
 
+import os
+import sys
+
 import pytest
 
 from tests.pipelines import toy
@@ -58,6 +61,14 @@ def test_a_failure_names_the_stage_and_its_reason_and_the_rest_goes_on(repositor
         "not run, for lack of half@left: whole",
     ]
     assert (repository / "other.txt").exists() and (repository / "right.txt").exists()
+
+
+@pytest.mark.slow
+def test_the_stages_run_in_the_python_of_the_flow(repository, prefect_api, monkeypatch):
+    monkeypatch.setenv("PATH", os.defpath)
+    toy.rewrite(repository, "python -c 'import sys; print(sys.prefix)' > ${item}.txt")
+    assert reproduce("half@left")[0]
+    assert (repository / "left.txt").read_text().strip() == sys.prefix
 
 
 @pytest.mark.slow

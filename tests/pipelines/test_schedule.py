@@ -97,3 +97,38 @@ def test_every_stage_of_a_random_graph_runs_once_and_after_its_needs():
                 break
             schedule.finish(choose.choice(list(schedule.running)))
         assert sorted(schedule.done) == sorted(names)
+
+
+def test_a_stage_is_spared_when_what_it_needs_made_the_same_outs():
+    stages = graph(
+        Stage("plan"), Stage("a", ("plan",), changed=False), Stage("b", ("a",), changed=False)
+    )
+    schedule = Schedule(stages, 2, {})
+    assert started(schedule) == ["plan"]
+    schedule.finish("plan", same=True)
+    assert started(schedule) == []
+    assert not schedule.running
+    assert schedule.total == 1
+
+
+def test_a_stage_that_changed_itself_is_never_spared():
+    stages = graph(
+        Stage("plan"),
+        Stage("a", ("plan",)),
+        Stage("b", ("a",), changed=False),
+        Stage("c", ("plan",)),
+    )
+    schedule = Schedule(stages, 4, {})
+    schedule.start()
+    schedule.finish("plan", same=True)
+    assert started(schedule) == ["a", "c"]
+    schedule.finish("a")
+    assert started(schedule) == ["b"], "its need made other outs"
+
+
+def test_a_failed_stage_spares_nothing():
+    schedule = Schedule(graph(Stage("a"), Stage("b", ("a",), changed=False)), 2, {})
+    schedule.start()
+    schedule.finish("a", "broken")
+    assert started(schedule) == []
+    assert schedule.not_run == {"b": ["a"]}

@@ -31,9 +31,7 @@ def jobs():
 @pytest.fixture(scope="module")
 def expected(samples, jobs):
     setting = get_setting("mnist-lr")
-    return [
-        final_parameters(train_model(setting, *samples, job.seed, job.subset)) for job in jobs
-    ]
+    return [final_parameters(train_model(setting, *samples, job.seed, job.subset)) for job in jobs]
 
 
 def test_processes_give_what_one_process_gives(samples, jobs, expected):

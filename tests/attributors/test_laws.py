@@ -1,0 +1,194 @@
+"""The laws that every attributor obeys, over the table of all attributors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
+
+from headwater import attributors, targets
+from headwater.attributors import Attributor
+from tests import reference
+from tests.laws import TABLE, Row, float64_scores
+from tests.problems import PROBLEMS, Problem, perturbed, select, split
+
+
+@pytest.fixture(params=TABLE)
+def row(request: pytest.FixtureRequest) -> Row:
+    return TABLE[request.param]
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return PROBLEMS["mlp"]()
+
+
+def _checkpoints(row: Row, problem: Problem) -> list[dict[str, Tensor]]:
+    return [perturbed(problem.model, seed=c) for c in range(row.checkpoints)]
+
+
+def _attributor(row: Row, problem: Problem, **more) -> Attributor:
+    return row.attributor(problem, _checkpoints(row, problem), **more)
+
+
+def _scores(row: Row, problem: Problem, train_size=100, test_size=100, **more) -> Tensor:
+    attributor = _attributor(row, problem, **more)
+    train, test = split(problem.train, train_size), split(problem.test, test_size)
+    return attributor.cache(train).attribute(train, test)
+
+
+def _assert_close(found: Tensor, wanted: Tensor, tolerance: float, law: str) -> None:
+    assert found.shape == wanted.shape, f"{law}: {tuple(found.shape)} for {tuple(wanted.shape)}"
+    error = float((found.double() - wanted.double()).abs().max() / wanted.abs().max())
+    assert error < tolerance, f"{law}: off by {error:.1e} of the largest score"
+
+
+def test_every_attributor_has_a_row() -> None:
+    exported = set(attributors.__all__) - {"Attributor"}
+    assert exported == {row.kind.__name__ for row in TABLE.values()}, "add it to tests/laws.py"
+    assert set(attributors.__all__) == set(attributors.MODULES)
+    for name in attributors.__all__:
+        assert issubclass(getattr(attributors, name), Attributor)
+    with pytest.raises(AttributeError, match="no attribute 'Trak'"):
+        _ = attributors.Trak
+
+
+@pytest.mark.parametrize(
+    "name", ["mlp", "shared linear", "weight outside", "mlp with frozen layer"]
+)
+def test_scores_equal_the_slow_twin(row: Row, name: str) -> None:
+    problem = PROBLEMS[name]()
+    checkpoints = _checkpoints(row, problem)
+    attributor = row.attributor(problem, checkpoints)
+    found = float64_scores(attributor, split(problem.train, 4), split(problem.test, 3))
+    wanted = row.twin(problem, [reference.at(problem.model, c) for c in checkpoints])
+    _assert_close(found, wanted, 1e-10, "the fast path is not its twin")
+    scores = attributor.cache([problem.train]).attribute([problem.train], [problem.test])
+    _assert_close(scores, wanted, 1e-6, "attribute() is not its own score()")
+    assert scores.dtype == torch.float32
+    assert scores.shape == (problem.n, len(problem.test[0]))
+
+
+@pytest.mark.parametrize("size", [1, 3, [2, 6, 1], [8, 1]], ids=str)
+def test_the_batches_change_nothing(row: Row, problem: Problem, size: int | list[int]) -> None:
+    wanted = _scores(row, problem)
+    found = _scores(row, problem, train_size=size, test_size=1 if size == 1 else [2, 3])
+    _assert_close(found, wanted, 1e-6, f"the scores depend on the batches ({size})")
+    train = split(problem.train, size)
+    self_influence = _attributor(row, problem).cache(train).self_influence(train)
+    whole = _attributor(row, problem).cache([problem.train]).self_influence([problem.train])
+    _assert_close(self_influence, whole, 1e-6, f"self-influence depends on the batches ({size})")
+
+
+def test_any_iterable_of_batches_will_do(row: Row, problem: Problem) -> None:
+    wanted = _scores(row, problem)
+    data = TensorDataset(*problem.train)
+    sampler = BatchSampler(SequentialSampler(data), 4, drop_last=False)
+    for loader in (DataLoader(data, batch_size=2), DataLoader(data, batch_sampler=sampler)):
+        attributor = _attributor(row, problem).cache(loader)
+        found = attributor.attribute(loader, tuple(split(problem.test, 2)))
+        _assert_close(found, wanted, 1e-6, "the kind of the loader matters")
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 10**6))
+@pytest.mark.parametrize("name", TABLE)
+def test_permuted_samples_permute_the_scores(name: str, seed: int) -> None:
+    row, problem = TABLE[name], PROBLEMS["mlp"]()
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(problem.n, generator=generator)
+    columns = torch.randperm(len(problem.test[0]), generator=generator)
+    permuted = dataclasses.replace(
+        problem, train=select(problem.train, rows), test=select(problem.test, columns)
+    )
+    wanted = _scores(row, problem)[rows][:, columns]
+    _assert_close(_scores(row, permuted, 4, 2), wanted, 1e-6, "rows or columns are mixed up")
+
+
+def test_the_order_of_the_checkpoints_changes_nothing(row: Row, problem: Problem) -> None:
+    order = list(reversed(range(row.checkpoints)))
+    checkpoints = _checkpoints(row, problem)
+    wanted = row.attributor(problem, checkpoints)
+    other = row.attributor(problem, [checkpoints[c] for c in order], order)
+    train, test = [problem.train], [problem.test]
+    found = other.cache(train).attribute(train, test)
+    wanted = wanted.cache(train).attribute(train, test)
+    if row.any_order or row.checkpoints == 1:
+        _assert_close(found, wanted, 1e-6, "the order of the checkpoints matters")
+    else:
+        assert not torch.allclose(found, wanted), "checkpoints share one projection"
+
+
+def test_self_influence_is_minus_the_diagonal(row: Row, problem: Problem) -> None:
+    same = dataclasses.replace(problem, test=problem.train)
+    attributor = _attributor(row, same)
+    train = split(problem.train, 4)
+    scores = attributor.cache(train).attribute(train, train)
+    found = attributor.self_influence(train)
+    assert found.shape == (problem.n,)
+    assert found.dtype == torch.float32
+    wanted = -scores.diagonal()
+    if row.margin:  # the target is m, ∇ℓ = -(1-p)∇m, and 1-p is averaged over checkpoints
+        wanted = scores.diagonal() * _mean_error(row, problem)
+    _assert_close(found, wanted, 1e-5, "self-influence is not the effect on the own loss")
+    assert bool((found >= 0).all()), "P is positive, self-influence is not"
+    assert len(torch.unique(found)) > 1 or row.kind.__name__ == "GradCos", "one value for all"
+
+
+def _mean_error(row: Row, problem: Problem) -> Tensor:
+    models = [reference.at(problem.model, c) for c in _checkpoints(row, problem)]
+    margins = [reference.values(model, targets.margin, problem.train) for model in models]
+    return torch.stack([reference.error_probabilities(m) for m in margins]).mean(0)
+
+
+def test_float32_and_float64_agree(row: Row, problem: Problem) -> None:
+    wanted = _scores(row, problem)
+    narrow = [{k: t.float() for k, t in c.items()} for c in _checkpoints(row, problem)]
+    train, test = ((b[0].float(), b[1]) for b in (problem.train, problem.test))
+    attributor = row.attributor(problem, narrow)
+    found = attributor.cache([train]).attribute([train], [test])
+    _assert_close(found, wanted, 1e-3, "float32 loses more than it must")
+    self_influence = attributor.self_influence([train])
+    whole = _attributor(row, problem).cache([problem.train]).self_influence([problem.train])
+    _assert_close(self_influence, whole, 1e-3, "float32 self-influence loses more than it must")
+
+
+def test_nothing_is_left_behind(row: Row, problem: Problem) -> None:
+    before = [t.clone() for t in (*problem.train, *problem.test)]
+    problem.model.train()
+    state = {name: t.clone() for name, t in problem.model.state_dict().items()}
+    random = torch.get_rng_state()
+    first = _scores(row, problem)
+    assert torch.equal(torch.get_rng_state(), random), "the global generator was used"
+    assert all(map(torch.equal, (*problem.train, *problem.test), before)), "the data was changed"
+    assert all(torch.equal(t, state[k]) for k, t in problem.model.state_dict().items())
+    assert problem.model.training
+    assert torch.equal(_scores(row, problem), first), "two runs differ"
+
+
+def test_a_cached_attributor_answers_many_times(row: Row, problem: Problem) -> None:
+    attributor = _attributor(row, problem)
+    train = split(problem.train, 5)
+    assert attributor.cache(train) is attributor
+    wanted = attributor.attribute(train, [problem.test])
+    columns = [
+        attributor.attribute(train, [select(problem.test, slice(j, j + 1))]) for j in range(5)
+    ]
+    _assert_close(torch.cat(columns, 1), wanted, 1e-6, "test samples see each other")
+    attributor.self_influence(train)
+    assert torch.equal(attributor.attribute(train, [problem.test]), wanted)
+
+
+def test_layers_restrict_the_scores(row: Row, problem: Problem) -> None:
+    frozen = PROBLEMS["mlp"]()
+    for name, parameter in frozen.model.named_parameters():
+        parameter.requires_grad_(name.startswith("head"))
+    checkpoints = _checkpoints(row, problem)
+    found = _scores(row, problem, layers=["head"])
+    wanted = row.twin(frozen, [reference.at(frozen.model, c) for c in checkpoints])
+    _assert_close(found, wanted, 1e-5, "layers= is not the same as freezing the others")

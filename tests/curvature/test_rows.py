@@ -1,0 +1,114 @@
+"""Curvature made of one row a sample, against sums of outer products and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headwater import targets
+from headwater.curvature import EmpiricalFisher, GaussNewton, Hessian, RowOperator
+from headwater.gradients import DenseGradients, GradientCapture
+from tests import reference
+from tests.problems import PROBLEMS, Logistic, Problem
+
+CLASSIFIERS = ["logistic", "mlp", "mlp with frozen layer", "shared linear", "weight outside"]
+
+
+def _operator(problem: Problem, curvature) -> tuple[RowOperator, torch.Tensor, torch.Tensor]:
+    """Return the operator, its rows by a loop of autograd, and its scales."""
+    task = problem.task(target=None)
+    function = curvature.function(task)
+    gradients = GradientCapture(task.bind(), function)(problem.train)
+    scale = curvature.row_scale(gradients.values)
+    rows = reference.per_sample_gradients(problem.model, function, problem.train)
+    return RowOperator(gradients, scale), rows, scale
+
+
+@pytest.fixture(params=[EmpiricalFisher(), GaussNewton()], ids=["fisher", "gauss-newton"])
+def curvature(request: pytest.FixtureRequest):
+    return request.param
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_products_and_gram_equal_the_sum_of_outer_products(name: str, curvature) -> None:
+    operator, rows, scale = _operator(PROBLEMS[name](), curvature)
+    wanted = reference.fisher(rows, scale)
+    assert torch.allclose(operator.dense(), wanted, rtol=1e-9, atol=1e-12), name
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(operator.size, 2, generator=generator, dtype=torch.float64)
+    assert torch.allclose(operator @ v, wanted @ v, rtol=1e-9, atol=1e-12)
+    scaled = rows * scale[:, None]
+    assert torch.allclose(operator.gram(), scaled @ scaled.T, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(operator.times(DenseGradients(v.T)), scaled @ v, rtol=1e-9, atol=1e-12)
+    c = torch.randn(len(rows), 3, generator=generator, dtype=torch.float64)
+    assert torch.allclose(operator.vectors(c).dense(), c.T @ scaled, rtol=1e-9, atol=1e-12)
+
+
+def test_the_gram_matrix_has_the_eigenvalues_of_the_curvature(curvature) -> None:
+    operator, _, _ = _operator(PROBLEMS["mlp"](), curvature)
+    of_gram = torch.linalg.eigvalsh(operator.gram())
+    of_curvature = torch.linalg.eigvalsh(operator.dense())[-operator.n :] * operator.n
+    assert torch.allclose(of_gram, of_curvature, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_loss_gradients_follow_from_the_rows(name: str, curvature) -> None:
+    problem = PROBLEMS[name]()
+    task = problem.task(target=None)
+    gradients = GradientCapture(task.bind(), curvature.function(task))(problem.train)
+    found = curvature.loss_scale(gradients.values)[:, None] * gradients.dense()
+    wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    assert torch.allclose(found, wanted, rtol=1e-8, atol=1e-12), f"{name}: ∇ℓ ≠ σ g"
+
+
+def test_with_two_classes_gauss_newton_is_the_hessian_of_logistic_regression() -> None:
+    logistic = Logistic(n=12, classes=2)
+    problem = logistic.problem()
+    found = _operator(problem, GaussNewton())[0].dense()
+    assert torch.allclose(found, logistic.hessian(logistic.weight), rtol=1e-9, atol=1e-12)
+    task = problem.task()
+    exact = Hessian(task.bind(), task.loss, [problem.train]).dense()
+    assert torch.allclose(found, exact, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_dtype_is_that_of_the_gradients(dtype: torch.dtype) -> None:
+    operator = RowOperator(DenseGradients(torch.eye(2, dtype=dtype)), torch.ones(2))
+    assert operator.dtype == dtype
+    assert operator.dense().dtype == dtype
+    assert operator.gram().dtype == torch.float64
+
+
+@pytest.mark.parametrize("margin", [-800.0, -40.0, 0.0, 40.0, 800.0])
+def test_the_scales_are_finite_at_every_margin(margin: float) -> None:
+    m = torch.tensor([margin])
+    rho, sigma = GaussNewton().row_scale(m), GaussNewton().loss_scale(m)
+    assert bool(torch.isfinite(rho).all())
+    assert float(rho) > 0
+    assert bool(torch.isfinite(1 / rho.square()).all())
+    assert -1.0 <= float(sigma) <= 0.0
+
+
+def test_gauss_newton_refuses_a_loss_that_is_no_cross_entropy() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(loss=lambda model, batch: model(batch[0]).square().sum(1))
+    with pytest.raises(ValueError, match="must be the cross-entropy that belongs to the margin"):
+        GaussNewton().check(task.bind(), task, problem.train)
+    EmpiricalFisher().check(task.bind(), task, problem.train)
+
+
+def test_gauss_newton_accepts_a_margin_of_ones_own() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+
+    def own(model, batch):
+        return targets.margin(model, batch)
+
+    GaussNewton(margin=own).check(task.bind(), task, problem.train)
+    with pytest.raises(ValueError, match="belongs to the margin"):
+        GaussNewton(margin=targets.logit).check(task.bind(), task, problem.train)
+
+
+def test_a_scale_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"scale must have shape \(2,\), got \(3,\)"):
+        RowOperator(DenseGradients(torch.eye(2)), torch.ones(3))

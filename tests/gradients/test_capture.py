@@ -1,0 +1,267 @@
+"""Captured gradients are the gradients, for every model, and the model is left as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections import namedtuple
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from headwater import AttributionTask, targets
+from headwater.gradients import GradientCapture, concatenate, per_sample_gradients
+from tests import reference
+from tests.problems import (
+    DTYPE,
+    PROBLEMS,
+    Problem,
+    cross_entropy,
+    perturbed,
+    split,
+)
+
+FACTORED = {
+    "ridge": [""],
+    "logistic": [""],
+    "mlp": ["body.0", "neck", "head"],
+    "mlp with frozen layer": ["neck", "head"],
+    "mlp with frozen weight": ["body.0", "neck"],
+    "sequence": ["first", "second"],
+    "shared linear": ["shared", "head"],
+    "tied weights": ["mix"],
+    "tied weights, linear first": ["mix"],
+    "mixed": ["mid", "head"],
+    "positions first": ["head"],
+    "weight outside": ["head"],
+}
+
+
+def _relative(found: Tensor, wanted: Tensor) -> float:
+    assert found.shape == wanted.shape, f"shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.fixture(params=PROBLEMS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def problem(name: str) -> Problem:
+    return PROBLEMS[name]()
+
+
+def test_captured_gradients_equal_a_loop_of_autograd(name: str, problem: Problem) -> None:
+    task = problem.task()
+    found = GradientCapture(task.bind(), task.loss)(problem.train)
+    error = _relative(
+        found.dense(), reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    )
+    assert error < 1e-10, f"{name}: off by {error:.2e}"
+    expected = reference.values(problem.model, task.loss, problem.train)
+    assert torch.allclose(found.values, expected, atol=1e-12), name
+
+
+def test_captured_target_gradients_equal_a_loop_of_autograd(name: str, problem: Problem) -> None:
+    task = problem.task()
+    found = GradientCapture(task.bind(), task.target)(problem.test).dense()
+    wanted = reference.per_sample_gradients(problem.model, task.target, problem.test)
+    assert _relative(found, wanted) < 1e-10, name
+
+
+def test_vmap_gradients_equal_a_loop_of_autograd(name: str, problem: Problem) -> None:
+    task = problem.task()
+    found = per_sample_gradients(task.bind(), task.loss, problem.train)
+    wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    assert _relative(found, wanted) < 1e-10, name
+
+
+def test_layers_whose_factors_are_not_their_gradient_are_kept_dense(
+    name: str, problem: Problem
+) -> None:
+    task = problem.task()
+    scheme = GradientCapture(task.bind(), task.loss)(problem.train).scheme
+    assert [layer.name for layer in scheme.layers] == FACTORED[name]
+    kept = [p for layer in scheme.layers for p in (layer.weight, layer.bias) if p]
+    assert sorted([*kept, *scheme.rest]) == sorted(task.layout.names), "a parameter got lost"
+
+
+def test_gradients_in_float32_agree(name: str, problem: Problem) -> None:
+    wanted = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
+    model = copy.deepcopy(problem.model).float()
+    batch = tuple(t.float() if t.is_floating_point() else t for t in problem.train)
+    task = AttributionTask(model, problem.loss)
+    found = GradientCapture(task.bind(), task.loss)(batch).dense()
+    assert found.dtype == torch.float32
+    assert _relative(found.double(), wanted) < 1e-5, name
+
+
+@pytest.mark.parametrize("sizes", [1, 2, [2, 7], [5, 3, 1]], ids=str)
+def test_gradients_do_not_depend_on_the_batches(
+    name: str, problem: Problem, sizes: int | list[int]
+) -> None:
+    task = problem.task()
+    capture = GradientCapture(task.bind(), task.loss)
+    parts = concatenate([capture(batch) for batch in split(problem.train, sizes)])
+    whole = reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    assert _relative(parts.dense(), whole) < 1e-10, f"{name} in batches {sizes}"
+
+
+def test_gradients_at_another_checkpoint(name: str, problem: Problem) -> None:
+    other = perturbed(problem.model, seed=7)
+    task = problem.task(checkpoints=[problem.model.state_dict(), other])
+    found = GradientCapture(task.bind(1), task.loss)(problem.train).dense()
+    model = reference.at(problem.model, other)
+    wanted = reference.per_sample_gradients(model, task.loss, problem.train)
+    assert _relative(found, wanted) < 1e-10, name
+
+
+def test_the_model_is_left_untouched(name: str, problem: Problem) -> None:
+    model = problem.model.train()
+    before = copy.deepcopy(model.state_dict())
+    flags = {n: p.requires_grad for n, p in model.named_parameters()}
+    task = problem.task()
+    capture = GradientCapture(task.bind(), task.loss)
+    capture(problem.train)
+    for module in [*model.modules(), *task.bind().module.modules()]:
+        assert not module._forward_hooks, f"{name}: a hook is left on {module}"
+    assert model.training, f"{name}: the user's model was put into evaluation mode"
+    assert {n: p.requires_grad for n, p in model.named_parameters()} == flags
+    assert all(p.grad is None for p in model.parameters()), f"{name}: .grad was filled"
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[key]), f"{name}: {key} has changed"
+
+
+def test_hooks_are_removed_when_the_function_fails() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    model = task.bind()
+    capture = GradientCapture(model, task.loss)
+    capture(problem.train)
+    with pytest.raises(RuntimeError):
+        capture((problem.train[0][:, :3], problem.train[1]))
+    assert not any(module._forward_hooks for module in model.module.modules())
+
+
+def test_batches_are_left_untouched(name: str, problem: Problem) -> None:
+    before = [t.clone() for t in problem.train]
+    task = problem.task()
+    GradientCapture(task.bind(), task.loss)(problem.train)
+    for t, copied in zip(problem.train, before, strict=True):
+        assert torch.equal(t, copied), name
+        assert not t.requires_grad, name
+
+
+def test_gradients_are_captured_under_no_grad() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    with torch.no_grad():
+        found = GradientCapture(task.bind(), task.loss)(problem.train)
+    wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    assert _relative(found.dense(), wanted) < 1e-10
+    assert not found.layers[0].errors.requires_grad, "the graph is kept alive"
+
+
+# Selection ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [
+        ("head", ["head.weight", "head.bias"]),
+        (["body.*"], ["body.0.weight", "body.0.bias"]),
+        (["head", "neck"], ["neck.weight", "head.weight", "head.bias"]),
+    ],
+    ids=str,
+)
+def test_layers_restrict_the_gradients(layers: list[str] | str, names: list[str]) -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(layers=layers)
+    assert list(task.layout.names) == names
+    found = GradientCapture(task.bind(), task.loss)(problem.train).dense()
+    for name, parameter in problem.model.named_parameters():
+        parameter.requires_grad_(name in names)
+    wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)
+    assert _relative(found, wanted) < 1e-10
+
+
+# Batches of every kind --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    x: Tensor
+    y: Tensor
+    note: str = "passed through"
+
+
+Pair = namedtuple("Pair", ["x", "y"])
+KINDS = {
+    "tuple": (lambda x, y: (x, y), lambda b: b),
+    "list": (lambda x, y: [x, y], lambda b: b),
+    "dict": (lambda x, y: {"x": x, "y": y, "task": None}, lambda b: (b["x"], b["y"])),
+    "dataclass": (Sample, lambda b: (b.x, b.y)),
+    "named tuple": (Pair, lambda b: (b.x, b.y)),
+    "nested": (lambda x, y: {"inputs": (x,), "y": [y]}, lambda b: (b["inputs"][0], b["y"][0])),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_may_have_any_structure(kind: str) -> None:
+    make, open_ = KINDS[kind]
+    problem = PROBLEMS["mixed" if kind == "tuple" else "mlp"]()
+    if kind == "tuple":
+        batch, loss = problem.train, problem.loss
+    else:
+        batch = make(*problem.train)
+        loss = lambda model, b: cross_entropy(model, open_(b))  # noqa: E731
+    task = AttributionTask(problem.model, loss)
+    found = GradientCapture(task.bind(), loss)(batch).dense()
+    wanted = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
+    assert _relative(found, wanted) < 1e-10, kind
+
+
+# Shapes -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 5),
+    positions=st.integers(0, 4),
+    widths=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_gradients_of_any_shape(
+    n: int, positions: int, widths: list[int], bias: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    layers = [
+        part
+        for d_in, d_out in pairwise(widths)
+        for part in (nn.Linear(d_in, d_out, bias=bias), nn.Tanh())
+    ]
+    model = nn.Sequential(*layers).to(DTYPE)
+    shape = (n, positions, widths[0]) if positions else (n, widths[0])
+    loss = lambda model, batch: model(batch[0]).square().flatten(1).sum(1) + batch[1]  # noqa: E731
+    batch = (torch.randn(shape, dtype=DTYPE), torch.zeros(n, dtype=DTYPE))
+    task = AttributionTask(model, loss)
+    found = GradientCapture(task.bind(), loss)(batch)
+    wanted = reference.per_sample_gradients(model, loss, batch)
+    assert torch.allclose(found.dense(), wanted, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(found.inner(found), wanted @ wanted.T, rtol=1e-9, atol=1e-10)
+    assert torch.allclose(found.squared_norms(), wanted.square().sum(1), rtol=1e-9, atol=1e-10)
+
+
+def test_margin_gradients_are_those_of_the_loss_up_to_the_error_probability() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(target=targets.margin)
+    margin = GradientCapture(task.bind(), targets.margin)(problem.train)
+    loss = GradientCapture(task.bind(), task.loss)(problem.train)
+    factor = -torch.sigmoid(-margin.values)[:, None]
+    assert _relative(factor * margin.dense(), loss.dense()) < 1e-10, "∇ℓ = -(1-p)∇m is broken"

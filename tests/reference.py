@@ -1,0 +1,156 @@
+"""Slow, obviously correct twins of every fast path: loops of autograd, and dense matrices.
+
+Nothing here uses torch.func, hooks or factors. A model is an nn.Module at its checkpoint; a batch
+is a tuple of tensors; gradients are taken by the parameters that require one, in their order.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headwater.projections import Projection
+
+Function = Callable[[Any, Any], Tensor]
+
+
+def at(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of the model at a checkpoint, in evaluation mode."""
+    copied = copy.deepcopy(model).eval()
+    copied.load_state_dict(dict(checkpoint))
+    return copied
+
+
+def _trainable(model: nn.Module) -> list[Tensor]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
+    pairs = zip(parameters, gradients, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
+
+
+def values(model: nn.Module, function: Function, batch: Any) -> Tensor:
+    """f_i, one sample at a time."""
+    model = copy.deepcopy(model).eval()
+    ones = [tuple(t[i : i + 1] for t in batch) for i in range(len(batch[0]))]
+    with torch.no_grad():
+        return torch.stack([function(model, one)[0] for one in ones])
+
+
+def per_sample_gradients(model: nn.Module, function: Function, batch: Any) -> Tensor:
+    """∇f_i, one backward pass a sample, (n, p)."""
+    model = copy.deepcopy(model).eval()
+    parameters, rows = _trainable(model), []
+    for i in range(len(batch[0])):
+        value = function(model, tuple(t[i : i + 1] for t in batch))[0]
+        rows.append(_flat(parameters, torch.autograd.grad(value, parameters, allow_unused=True)))
+    return torch.stack(rows)
+
+
+def hessian(model: nn.Module, function: Function, batch: Any) -> Tensor:
+    """∇² of the mean of f, one backward pass through the gradient a row, (p, p)."""
+    model = copy.deepcopy(model).eval()
+    parameters = _trainable(model)
+    mean = function(model, batch).mean()
+    gradient = _flat(
+        parameters, torch.autograd.grad(mean, parameters, create_graph=True, allow_unused=True)
+    )
+    rows = []
+    for entry in gradient:
+        if not entry.requires_grad:
+            rows.append(torch.zeros_like(gradient))
+            continue
+        row = torch.autograd.grad(entry, parameters, retain_graph=True, allow_unused=True)
+        rows.append(_flat(parameters, row))
+    return torch.stack(rows).detach()
+
+
+# Linear algebra -------------------------------------------------------------------------------
+
+
+def conjugate_gradient(matrix: Tensor, rhs: Tensor, iterations: int) -> Tensor:
+    """The textbook iteration for one right-hand side."""
+    x, r = torch.zeros_like(rhs), rhs.clone()
+    d = r.clone()
+    for _ in range(iterations):
+        if float(r @ r) == 0.0:
+            break
+        product = matrix @ d
+        alpha = (r @ r) / (d @ product)
+        x = x + alpha * d
+        r_new = r - alpha * product
+        d = r_new + (r_new @ r_new) / (r @ r) * d
+        r = r_new
+    return x
+
+
+def fisher(rows: Tensor, scale: Tensor | None = None) -> Tensor:
+    """(1/n) Σ ρ_i² g_i g_iᵀ, one outer product after the other."""
+    total = torch.zeros(rows.shape[1], rows.shape[1], dtype=rows.dtype)
+    for i, g in enumerate(rows):
+        total += (1.0 if scale is None else scale[i] ** 2) * torch.outer(g, g)
+    return total / len(rows)
+
+
+def damped_inverse(matrix: Tensor, damping: float) -> Tensor:
+    """(C + λI)^-1."""
+    return torch.linalg.inv(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
+
+
+def rademacher_matrix(dimension: int, size: int, seed: int = 0, checkpoint: int = 0) -> Tensor:
+    """The whole P (k, p) of the Rademacher projection, redrawn bit by bit."""
+    rows = []
+    for start in range(0, size, 4096):
+        height = min(4096, size - start)
+        entropy = np.random.SeedSequence([seed, checkpoint, start // 4096])
+        drawn = np.random.Generator(np.random.PCG64(entropy)).bytes(-(-height * dimension // 8))
+        bits = [byte >> (7 - b) & 1 for byte in drawn for b in range(8)][: height * dimension]
+        rows.append(2.0 * np.array(bits, dtype=np.float64).reshape(height, dimension) - 1.0)
+    return torch.from_numpy(np.concatenate(rows).T / np.sqrt(dimension))
+
+
+def projection_matrix(projection: Projection, size: int) -> Tensor:
+    """The whole P (k, p), from its tiles."""
+    like = torch.zeros(0, dtype=torch.float64)
+    starts = range(0, size, 4096)
+    tiles = [projection.tile(t, min(4096, size - s), like) for t, s in enumerate(starts)]
+    return torch.cat(tiles).T / projection.dimension**0.5
+
+
+# Attributors: one checkpoint each, two loops ---------------------------------------------------
+
+
+def gradient_products(train: Tensor, test: Tensor) -> Tensor:
+    """-⟨g_i, f_j⟩, pair by pair."""
+    return -torch.stack([torch.stack([g @ f for f in test]) for g in train])
+
+
+def gradient_cosines(train: Tensor, test: Tensor) -> Tensor:
+    """-cos(g_i, f_j), pair by pair."""
+    cosine = torch.nn.functional.cosine_similarity
+    return -torch.stack([torch.stack([cosine(g, f, dim=0) for f in test]) for g in train])
+
+
+def influence(train: Tensor, test: Tensor, curvature: Tensor, damping: float) -> Tensor:
+    """-(1/n) f_jᵀ (C + λI)^-1 g_i, pair by pair."""
+    inverse = damped_inverse(curvature, damping)
+    return gradient_products(train, test @ inverse) / len(train)
+
+
+def trak(train: Tensor, test: Tensor, projection: Tensor, damping: float) -> Tensor:
+    """φ_j (ΦᵀΦ + λI)^-1 φ_i, the part of TRAK that is averaged over checkpoints."""
+    phi, phi_test = train @ projection.T, test @ projection.T
+    inverse = damped_inverse(phi.T @ phi, damping)
+    return -gradient_products(phi, phi_test @ inverse)
+
+
+def error_probabilities(margins: Tensor) -> Tensor:
+    """1 - p_i from the margins log p/(1-p)."""
+    p = torch.exp(margins) / (1.0 + torch.exp(margins))
+    return 1.0 - p

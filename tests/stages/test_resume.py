@@ -1,0 +1,109 @@
+"""A stage that is killed with SIGKILL goes on where it was, and redoes nothing."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from stages.params import load_params
+from stages.plan import plan
+from tests.stages.workspace import ROOT, Workspace
+
+SECONDS = 90
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A workspace with prepared samples and enough to do for a kill in the middle."""
+    workspace = Workspace(tmp_path / "project")
+    rows = plan(load_params(ROOT / "params.yaml"))
+    train = rows["prepare"]["mnist-mlp_train"]
+    train["n"] = 400
+    rows["retrain"]["mnist-mlp_subsets"]["count"] = 20
+    rows["gradients"]["mnist-mlp_loss_train"] |= {"count": 1, "block": 4}
+    rows["train"]["mnist-mlp"] |= {"ensemble": 1, "trajectory": 0}
+    (workspace.folder / "runs.yaml").write_text(yaml.safe_dump({"runs": rows}))
+    workspace.run("stages.prepare", "mnist-mlp_train", "--data", "data", "--out", "train.st")
+    return workspace
+
+
+def start(workspace, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=workspace.folder, env=workspace.environment
+    )
+
+
+def kill_when(process, condition):
+    """Wait until the condition holds, then kill."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert process.poll() is None, "the stage ended before it could be killed"
+        assert time.monotonic() < deadline, "the stage did not get that far"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_retraining_goes_on_at_the_model(workspace):
+    command = (
+        "stages.retrain", "mnist-mlp_subsets", "--data", "train.st", "--out", "artifacts/retrained",
+    )  # fmt: skip
+    work = workspace.folder / "work"
+
+    def finished():
+        return sorted(work.rglob("models/*.safetensors"))
+
+    kill_when(start(workspace, *command), lambda: len(finished()) >= 3)
+    kept = finished()
+    assert 3 <= len(kept) < 40
+    # A mark that retraining could never make shows whether a finished model was made again.
+    marked = {name: array * 0 + 7 for name, array in load_file(kept[0]).items()}
+    save_file(marked, kept[0])
+    workspace.run(*command)
+    stacked = load_file(workspace.folder / "artifacts" / "retrained" / "models.safetensors")
+    index = int(kept[0].stem)
+    for array in stacked.values():
+        assert array.shape[0] == 40
+        assert (array[index] == 7).all(), "a finished model was trained again"
+        assert not (array[index - 1] == 7).all()
+
+
+def test_gradients_go_on_at_the_block(workspace):
+    workspace.run("stages.train", "mnist-mlp", "--data", "train.st", "--out", "artifacts/models")
+    command = (
+        "stages.gradients", "mnist-mlp_loss_train", "--data", "train.st",
+        "--models", "artifacts/models", "--out", "artifacts/gradients",
+    )  # fmt: skip
+    work = workspace.folder / "work"
+
+    def marks():
+        return list(work.rglob("blocks/*.json"))
+
+    kill_when(start(workspace, *command), lambda: len(marks()) >= 5)
+    before = {path.name: path.stat().st_mtime_ns for path in marks()}
+    assert 5 <= len(before) < 100
+    workspace.run(*command)
+    made = workspace.folder / "artifacts" / "gradients" / "00" / "blocks"
+    after = {path.name: path.stat().st_mtime_ns for path in made.iterdir()}
+    assert len(after) == 100
+    assert all(after[name] == stamp for name, stamp in before.items())
+
+
+def test_other_parameters_start_afresh(workspace):
+    command = (
+        "stages.retrain", "mnist-mlp_subsets", "--data", "train.st", "--out", "artifacts/retrained",
+    )  # fmt: skip
+    work = workspace.folder / "work"
+    kill_when(start(workspace, *command), lambda: bool(list(work.rglob("models/*.safetensors"))))
+    first = {path.name for path in (work / "artifacts" / "retrained").iterdir() if path.is_dir()}
+    rows = yaml.safe_load((workspace.folder / "runs.yaml").read_text())
+    rows["runs"]["retrain"]["mnist-mlp_subsets"] |= {"seed": 1, "count": 1}
+    (workspace.folder / "runs.yaml").write_text(yaml.safe_dump(rows))
+    workspace.run(*command)
+    left = {path.name for path in (work / "artifacts" / "retrained").iterdir() if path.is_dir()}
+    assert len(first) == 1
+    assert not left, "the scratch folder of the old parameters must be gone"

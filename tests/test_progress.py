@@ -1,0 +1,80 @@
+"""Progress shows itself where somebody looks, and never changes what passes through it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from headwater import progress
+from headwater.progress import track
+
+
+class Clock:
+    """A clock that goes on by a fixed step at each look."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _generated(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("items", [[], [1, 2, 3], range(5)], ids=str)
+def test_items_pass_through(items, terminal, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal() if terminal else io.StringIO())
+    assert list(track(items, "work")) == list(items)
+    assert list(track(_generated(4), "work")) == [0, 1, 2, 3]
+
+
+def test_long_work_is_logged_now_and_then(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(progress, "time", Clock(step=3.0))
+    with caplog.at_level(logging.INFO, logger="headwater.progress"):
+        list(track(range(10), "gradients"))
+    assert caplog.messages[0] == "gradients: 4 of 10, 18 s left"
+    assert len(caplog.messages) == 2
+
+
+def test_long_work_of_unknown_length_is_logged(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(progress, "time", Clock(step=11.0))
+    with caplog.at_level(logging.INFO, logger="headwater.progress"):
+        list(track(_generated(2), "gradients"))
+    assert caplog.messages == ["gradients: 1", "gradients: 2"]
+
+
+def test_short_work_is_quiet(caplog, monkeypatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    list(track(range(3), "gradients"))
+    assert terminal.getvalue() == "", "not even an empty line"
+    assert not caplog.messages
+
+
+def test_the_bar_is_drawn_on_stderr_only(monkeypatch) -> None:
+    shown, output = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    list(track(range(3), "gradients"))
+    assert output.getvalue() == "", "results on stdout must not be mixed with a progress bar"
+    assert "gradients" in shown.getvalue()
+
+
+def test_an_error_in_the_loop_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        for i in track([1, 0], "work"):
+            _ = 1 / i
