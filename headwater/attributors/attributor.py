@@ -100,8 +100,9 @@ class Attributor(ABC):
                     part += scaled.to("cpu", torch.float32)
                 if factor is not None and index == len(sources) - 1:
                     part *= factor[rows, None].to("cpu", torch.float32)
-                _let_go(out)
                 done += len(part)
+                _let_go(out)
+                del block, scaled  # before the next is made: else memory grows in fragments
             if done != len(out):
                 raise ValueError(
                     f"out must have one row a training sample, {done} of them, got {len(out)}"
