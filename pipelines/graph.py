@@ -86,7 +86,8 @@ def _changed(repo: Any, graph: nx.DiGraph) -> set[str]:
     deadline = time.monotonic() + _SECONDS_TO_UNLOCK
     while True:
         try:
-            return set(repo.status([node.addressing for node in graph])) if graph else set()
+            # Of everything: DVC would read dvc.yaml again for each target that is named.
+            return set(repo.status()) & {node.addressing for node in graph}
         except LockError:
             if time.monotonic() > deadline:
                 raise

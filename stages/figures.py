@@ -42,6 +42,10 @@ def draw_bars(path: Path, setting: str, metric: str, label: str, results: dict[s
         axes.axhline(0.5, ls=":", lw=1, color="#777777")
     axes.axhline(0, lw=0.8, color="black")
     axes.set_xticks(range(len(methods)), list(methods), rotation=40, ha="right")
+    reasons = [
+        f"{m}: {found['infeasible']}" for m, found in methods.items() if "infeasible" in found
+    ]
+    axes.set_xlabel("\n".join(["", *(f"infeasible: {reason}" for reason in reasons)]), fontsize=8)
     axes.set_ylabel(label)
     axes.set_title(f"{setting}: {label}")
     axes.spines[["top", "right"]].set_visible(False)

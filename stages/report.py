@@ -18,6 +18,7 @@ from stages.files import atomic, save_json
 from stages.runner import Row, run
 
 SPLITS = ("train", "test")
+WIDTH = 132
 METRICS = {"lds": "LDS", "loo": "LOO", "auc": "AUC"}
 
 
@@ -181,6 +182,7 @@ def show(path: Path) -> None:
     """Print the tables of a metrics.json on the terminal."""
     record = json.loads(path.read_text())
     console = Console()
+    console.width = max(console.width, WIDTH)  # a log has no width of its own
     for name, results in record["settings"].items():
         ceilings = ", ".join(f"{f} {_interval(c)}" for f, c in results["noise_ceiling"].items())
         head, *body = _cells(results)

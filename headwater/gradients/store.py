@@ -201,8 +201,8 @@ class GradientStore:
         self.path, self.device = Path(path), torch.device(device)
         if not (self.path / "zarr.json").exists():
             raise FileNotFoundError(f"{str(path)!r} must be a gradient store, found none there")
-        self._group = zarr.open_group(self.path, mode="r")
-        head: Any = self._group.attrs.get("headwater")
+        group = zarr.open_group(self.path, mode="r")
+        head: Any = group.attrs.get("headwater")
         if head is None or head["format"] != FORMAT:
             raise ValueError(f"{path} must be a gradient store of format {FORMAT}, got {head!r}")
         fields = StoreDescription.__dataclass_fields__
@@ -213,12 +213,15 @@ class GradientStore:
         self._like = _like_from_json(head["scheme"])
         self.dtype = dtype or (torch.float64 if head["dtype"] == "float64" else torch.float32)
         self._checked: set[int] = set()
-        done = len(list((self.path / "blocks").glob("*.json")))
-        if done != self.n_blocks:
+        marks = list((self.path / "blocks").glob("*.json"))
+        if (done := len(marks)) != self.n_blocks:
             raise ValueError(
                 f"{path} must be complete, got {done} of {self.n_blocks} blocks; "
                 "run the command that writes it again, it goes on where it stopped"
             )
+        # Looked up once: a look-up takes as long as a few MB of reading.
+        names = json.loads(marks[0].read_text()) if marks else ()
+        self._arrays: dict[str, Any] = {name: group[name] for name in names}
 
     @property
     def n_blocks(self) -> int:
@@ -240,7 +243,7 @@ class GradientStore:
         sums = json.loads((self.path / "blocks" / f"{b}.json").read_text())
         tensors: dict[str, Tensor] = {}
         for name, crc in sums.items():
-            data = _chunk(self.path, name, b, self._group[name])[:rows]
+            data = _chunk(self.path, name, b, self._arrays[name])[:rows]
             if b not in self._checked and _crc(data) != crc:
                 raise ValueError(
                     f"block {b} of {name} in {self.path} is damaged: its checksum is not the one "

@@ -30,9 +30,9 @@ class Workspace:
             else:
                 shutil.copy(source, folder / name)
         (folder / ".dvc").mkdir()
-        shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-        with open(folder / ".dvc" / "config", "a") as file:
-            file.write("[core]\n    no_scm = true\n")
+        config = (ROOT / ".dvc" / "config").read_text()
+        alone = config.replace("[core]\n", "[core]\n    no_scm = true\n", 1)
+        (folder / ".dvc" / "config").write_text(alone)
         shutil.copy(folder / "params.smoke.yaml", folder / "params.yaml")
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
