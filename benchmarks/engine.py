@@ -99,9 +99,9 @@ def page(record: dict[str, Any]) -> list[str]:
         "GFLOP/s count these products only.",
         "## Memory of scoring",
         _table(MEMORY, record["memory"]),
-        "Peak resident memory of the process that scores a projected store into a .npy file. What is "
-        "held at a time is two blocks of the store and their scores; the allocator of the C library "
-        "keeps some freed ones back over the first ten blocks, and none after.",
+        "Peak resident memory of the process that scores a projected store into a .npy file. Two "
+        "blocks of the store and their scores are held at a time; the C library's allocator keeps "
+        "some freed scores back, up to tens of MB, whatever the number of samples.",
     ]
 
 

@@ -18,7 +18,7 @@ from stages.files import atomic, save_json
 from stages.runner import Row, run
 
 SPLITS = ("train", "test")
-WIDTH = 132
+WIDTH = 140
 METRICS = {"lds": "LDS", "loo": "LOO", "auc": "AUC"}
 
 
