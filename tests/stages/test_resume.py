@@ -19,7 +19,7 @@ SECONDS = 90
 @pytest.fixture
 def workspace(tmp_path):
     """A workspace with prepared samples and enough to do for a kill in the middle."""
-    workspace = Workspace(tmp_path / "project")
+    workspace = Workspace.make(tmp_path / "project")
     rows = plan(load_params(ROOT / "params.yaml"))
     train = rows["prepare"]["mnist-mlp_train"]
     train["n"] = 400

@@ -22,6 +22,10 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def make(cls, folder: Path) -> Workspace:
+        """Copy the project's sources into a folder, with the smoke configuration."""
         ignore = shutil.ignore_patterns("__pycache__", "downloads")
         for name in PROJECT:
             source = ROOT / name
@@ -34,6 +38,12 @@ class Workspace:
         alone = config.replace("[core]\n", "[core]\n    no_scm = true\n", 1)
         (folder / ".dvc" / "config").write_text(alone)
         shutil.copy(folder / "params.smoke.yaml", folder / "params.yaml")
+        return cls(folder)
+
+    def copy(self, folder: Path) -> Workspace:
+        """Copy the workspace; what DVC made is linked, it is never written in place."""
+        shutil.copytree(self.folder, folder, copy_function=_link_artifacts)
+        return Workspace(folder)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``python -m ARGUMENTS``."""
@@ -100,3 +110,8 @@ class Workspace:
             name: {out["path"]: out["md5"] for out in stage.get("outs", [])}
             for name, stage in lock["stages"].items()
         }
+
+
+def _link_artifacts(source: str, target: str) -> None:
+    made = {"artifacts", "cache"} & set(Path(source).parts)
+    (os.link if made else shutil.copy2)(source, target)
