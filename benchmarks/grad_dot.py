@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.measure import MB, Disturbance, peak_memory, save_record, timed
+from benchmarks.measure import MB, peak_memory, save_record, timed
 
 __all__ = ["SIDES"]
 
@@ -101,17 +101,11 @@ def main(side: str, problem: Path, output: Path, threads: int) -> None:
     loaders = [_loader(problem, split) for split in ("train", "test")]
     _import_the_rest()
     before = peak_memory()
-    with Disturbance() as others:
-        seconds, scores = timed(lambda: attribute(*loaders))
+    seconds, scores = timed(lambda: attribute(*loaders))
     after = peak_memory()
     output.mkdir(parents=True, exist_ok=True)
     np.save(output / "scores.npy", scores.numpy())
-    record = {
-        "seconds": seconds,
-        "peak_mb": after / MB,
-        "peak_mb_before": before / MB,
-        "others": others.share,
-    }
+    record = {"seconds": seconds, "peak_mb": after / MB, "peak_mb_before": before / MB}
     save_record(output / "record.json", record)
 
 

@@ -15,18 +15,9 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any
 
-__all__ = [
-    "MB",
-    "Disturbance",
-    "alternate",
-    "machine",
-    "peak_memory",
-    "ratio_of_medians",
-    "save_record",
-    "timed",
-]
+__all__ = ["MB", "alternate", "machine", "peak_memory", "ratio_of_medians", "save_record", "timed"]
 
 MB = 10**6
 
@@ -36,38 +27,6 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
-
-
-class Disturbance:
-    """The part of the machine that other processes take while a block of code runs.
-
-    Example:
-        >>> with Disturbance() as others:
-        ...     _ = sum(range(1000))
-        >>> others.share >= 0.0
-        True
-    """
-
-    share = 0.0
-    """Their processor time / (elapsed time · cores); 0 where the system does not tell."""
-
-    def __enter__(self) -> Self:
-        self._start, self._busy, self._own = time.perf_counter(), _busy(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        others = _busy() - self._busy - (time.process_time() - self._own)
-        available = (time.perf_counter() - self._start) * (os.cpu_count() or 1)
-        self.share = max(0.0, others / available)
-
-
-def _busy() -> float:
-    """Return the seconds that all cores together have worked since the machine started."""
-    path = Path("/proc/stat")
-    if not path.exists():
-        return time.process_time()
-    user, nice, system, _, _, irq, softirq, *_ = map(int, path.read_text().split()[1:9])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def alternate(

@@ -32,10 +32,6 @@ LIMIT = 600.0
 LONG = 60.0
 """Seconds from which on one repetition is enough."""
 REPETITIONS = 3
-QUIET = 0.1
-"""The part of the machine that other processes may take during a repetition that counts."""
-ATTEMPTS = 3
-"""Runs for each repetition that is wanted, until enough of them were quiet."""
 LABELS = {
     "headwater": "Headwater, exact",
     "dattri-exact": 'dattri, exact (`proj_type="identity"`)',
@@ -48,9 +44,7 @@ def run_side(
 ) -> dict[str, Any]:
     """Run one side in cold processes and return its medians.
 
-    A repetition during which other processes took more than a tenth of the machine is made again,
-    twice at most; the least disturbed ones count. A side that takes longer than a minute is run
-    once; one that takes ten is entered as unfinished.
+    A side that takes longer than a minute is run once; one that takes ten is entered as unfinished.
 
     Raises:
         RuntimeError: if the process fails.
@@ -58,8 +52,7 @@ def run_side(
     command = [str(python), "-m", "benchmarks.grad_dot", side, str(problem), str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     records: list[dict[str, float]] = []
-    wanted = repetitions
-    while len(records) < ATTEMPTS * wanted and _quiet(records) < wanted:
+    while len(records) < repetitions and (not records or records[0]["seconds"] <= LONG):
         try:
             subprocess.run(
                 [*command, str(threads)], cwd=ROOT, env=environment, timeout=LIMIT,
@@ -72,20 +65,9 @@ def run_side(
                 f"{side} must run, but it failed:\n{error.stderr[-2000:]}"
             ) from error
         records.append(json.loads((output / "record.json").read_text()))
-        if min(record["seconds"] for record in records) > LONG:
-            wanted = 1
-    records = sorted(records, key=lambda record: record["others"])[:wanted]
     columns = {name: [record[name] for record in records] for name in records[0]}
-    return {
-        "finished": True,
-        **{name: median(values) for name, values in columns.items()},
-        "others": max(columns["others"]),
-        "repetitions": sorted(columns["seconds"]),
-    }
-
-
-def _quiet(records: list[dict[str, float]]) -> int:
-    return sum(record["others"] <= QUIET for record in records)
+    medians = {name: median(values) for name, values in columns.items()}
+    return {"finished": True, **medians, "repetitions": sorted(columns["seconds"])}
 
 
 def compare_scores(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> dict[str, float]:
@@ -105,7 +87,6 @@ def page(record: dict[str, Any]) -> list[str]:
     """Return the parts of the page of results."""
     sides, agreement = record["sides"], record["agreement"]
     ours = sides["headwater"]["seconds"]
-    others = max(side.get("others", 0.0) for side in sides.values())
     rows = []
     for name, side in sides.items():
         if not side["finished"]:
@@ -131,7 +112,6 @@ def page(record: dict[str, Any]) -> list[str]:
         "whole process's "
         f"({sides['headwater']['peak_mb_before']:,.0f} MB before the timed part on our side).",
         table(header, rows),
-        f"While they ran, other processes took {others:.0%} of the machine at most.",
         "Difference: max |ours + theirs| / max |ours| over all scores, theirs carrying the opposite "
         "sign; correlation with ours over all scores.",
         describe_machine(record["machine"]),
