@@ -43,7 +43,7 @@ def test_kill_9_leaves_no_process_and_the_next_run_goes_on(repository):
 def test_an_interrupt_takes_the_stages_down(repository, number):
     process = at_work(repository)
     process.send_signal(number)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     assert_nothing_is_left(repository)
     output = (repository / "log").read_text()
     assert "run it again to go on" in output
@@ -62,7 +62,7 @@ def test_a_failed_stage_is_exit_code_1_and_nothing_to_do_needs_no_server(reposit
     start = time.monotonic()
     code, output = toy.run(repository, "source")
     assert (code, output) == (0, "All 1 stages are up to date.\n")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60, "a Prefect server was started"
     assert not home.exists()
 
 

@@ -1,6 +1,7 @@
 """A small DVC repository whose stages are shell lines, and the flow as a process in it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +62,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing but pytest runs here
         )
+
+
+def _heed_interrupts() -> None:
+    """Take SIGINT as a terminal would send it; a job in the background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
