@@ -27,6 +27,7 @@ class Stage:
         tags: ``meta.tags`` of the stage, Prefect's tags of its task.
         retries: ``meta.retries``.
         alone: ``meta.cores`` is ``all``: no other stage runs beside it.
+        priority: ``meta.priority``: of the stages that can start, the highest does; default 0.
         changed: DVC would run it, for a change of its own.
         stale: It is changed, or a stage that it needs is stale.
     """
@@ -36,6 +37,7 @@ class Stage:
     tags: tuple[str, ...] = ()
     retries: int = 0
     alone: bool = False
+    priority: int = 0
     changed: bool = True
     stale: bool = True
 
@@ -137,6 +139,7 @@ def _stages(graph: nx.DiGraph, changed: set[str]) -> dict[str, Stage]:
             tags=tuple(meta.get("tags", ())),
             retries=int(meta.get("retries", 0)),
             alone=meta.get("cores") == "all",
+            priority=int(meta.get("priority", 0)),
             changed=node.addressing in changed,
             stale=node.addressing in changed or upstream_stale,
         )

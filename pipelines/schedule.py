@@ -8,8 +8,8 @@ from pipelines.graph import Stage
 class Schedule:
     """Decides what starts next, from the graph, a number of slots and the limits of the tags.
 
-    A stage starts when what it needs is done; one that asks for all cores waits until nothing else
-    runs, and nothing overtakes it. A stage whose tag is at its limit is overtaken, so that it keeps
+    A stage starts when what it needs is done, those of a higher priority first. Before all others
+    come those that ask for all cores: they wait until nothing else runs, and nothing overtakes them. A stage whose tag is at its limit is overtaken, so that it keeps
     no slot while it waits. What needs a failed stage is never started. A stage that waits only because
     of what it needs is spared when all of that ends with the outs it had before.
 
@@ -39,7 +39,19 @@ class Schedule:
 
     def start(self) -> list[Stage]:
         """Return the stages to start now; each of them must `finish` later."""
+        self._give_up_and_spare()
         started: list[Stage] = []
+        for stage in sorted(self._waiting.values(), key=_first):
+            if self._must_wait(stage):
+                continue
+            if not self._fits(stage):
+                break
+            self.running[stage.name] = self._waiting.pop(stage.name)
+            started.append(stage)
+        return started
+
+    def _give_up_and_spare(self) -> None:
+        """Drop what can never start and what need not, each stage after what it needs."""
         for stage in list(self._waiting.values()):
             if causes := self._failures_behind(stage):
                 del self._waiting[stage.name]
@@ -48,14 +60,6 @@ class Schedule:
                 del self._waiting[stage.name]
                 self._same.add(stage.name)
                 self.total -= 1
-            elif self._must_wait(stage):
-                continue
-            elif not self._fits(stage):
-                break
-            else:
-                self.running[stage.name] = self._waiting.pop(stage.name)
-                started.append(stage)
-        return started
 
     def _failures_behind(self, stage: Stage) -> list[str]:
         failed = {name for name in stage.needs if name in self.failed}
@@ -86,3 +90,7 @@ class Schedule:
         self.done.append(name)
         if same:
             self._same.add(name)
+
+
+def _first(stage: Stage) -> tuple[bool, int]:
+    return not stage.alone, -stage.priority

@@ -47,6 +47,7 @@ class GradientsRow(Row):
     split: Literal["train", "test"]
     dtype: Literal["float32", "float16"]
     block: int | None
+    priority: int
     projection: ProjectionRow | None
 
 

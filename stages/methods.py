@@ -64,6 +64,7 @@ class MethodRow(Row):
     solved: str = ""
     method: str = ""
     name: str = ""
+    priority: int = 0
 
 
 def open_method(

@@ -19,6 +19,8 @@ from stages.params import Method, Params, SettingParams, load_params
 from stages.runner import ROWS
 
 Rows = dict[str, dict[str, Any]]
+LONG = 1
+"""The priority of stages that take minutes: started first, they do not run alone at the end."""
 STAGES = (
     "prepare",
     "train",
@@ -81,6 +83,7 @@ def _plan_problem(
                 "count": getattr(setting, store.checkpoints),
                 "split": split,
                 "store": store_name,
+                "priority": LONG if store.form == "projected" else 0,
             }
     for method_name, method in params.methods.items():
         if name not in method.infeasible:
@@ -94,7 +97,8 @@ def _plan_truth(rows: Rows, common: dict[str, Any], problem: str, setting: Setti
     if truth.leave_one_out:
         kinds["leave-one-out"] = {"count": truth.leave_one_out, "fraction": 1.0, "repeats": 1}
     for kind, sizes in kinds.items():
-        row = {**common, "problem": problem, "kind": kind, **sizes}
+        cores = "all" if kind == "subsets" else "one"  # leave-one-out is one batched computation
+        row = {**common, "problem": problem, "kind": kind, **sizes, "cores": cores}
         rows["retrain"][f"{problem}_{kind}"] = row
         rows["ground_truth"][f"{problem}_{kind}"] = row
 
@@ -127,14 +131,20 @@ def _plan_method(
     if prepared := curvature_name(method):
         curvature = f"curvature/{problem}/{prepared}"
         _plan_curvature(rows, base, recipe, problem, prepared)
+    iterative = method.solver is not None and method.solver.kind == "ConjugateGradient"
+    row = {
+        **base,
+        "recipe": recipe,
+        "curvature": curvature,
+        "method": name,
+        "priority": LONG if iterative else 0,
+    }
     if noisy:
-        row = {**base, "recipe": recipe, "curvature": curvature, "method": name}
         rows["self_influence"][f"{problem}_{name}"] = row
         return
     solved = f"{raw}/test"
     if has_solve(method):
         solved = f"solve/{problem}/{name}"
-        row = {**base, "recipe": recipe, "curvature": curvature, "method": name}
         rows["solve"][f"{problem}_{name}"] = row
     rows["score"][f"{problem}_{name}"] = {
         **base, "recipe": recipe, "solved": solved, "method": name,

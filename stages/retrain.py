@@ -31,6 +31,7 @@ class RetrainRow(Row):
     fraction: float
     repeats: int
     seed: int
+    cores: Literal["all", "one"]
 
 
 def main(row: RetrainRow, data: Path, out: Path) -> None:

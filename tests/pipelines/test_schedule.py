@@ -36,13 +36,16 @@ def test_no_more_than_the_slots():
 
 
 def test_a_stage_on_all_cores_runs_alone_and_is_not_overtaken():
-    schedule = Schedule(graph(Stage("a"), Stage("all", alone=True), Stage("b")), 2, {})
-    assert started(schedule) == ["a"]
+    stages = graph(Stage("a"), Stage("all", ("a",), alone=True), Stage("b"), Stage("c"))
+    schedule = Schedule(stages, 2, {})
+    assert started(schedule) == ["a", "b"]
     schedule.finish("a")
+    assert started(schedule) == []
+    schedule.finish("b")
     assert started(schedule) == ["all"]
     assert started(schedule) == []
     schedule.finish("all")
-    assert started(schedule) == ["b"]
+    assert started(schedule) == ["c"]
 
 
 def test_a_stage_whose_tag_is_at_its_limit_keeps_no_slot():
@@ -69,6 +72,19 @@ def test_what_needs_a_failed_stage_is_given_up_and_the_rest_goes_on():
     assert schedule.done == ["d"]
 
 
+def test_the_highest_priority_starts_first_and_is_given_up_all_the_same():
+    stages = graph(
+        Stage("a"), Stage("b", priority=1), Stage("c", ("a",)), Stage("d", ("c",), priority=2)
+    )
+    schedule = Schedule(stages, 1, {})
+    assert started(schedule) == ["b"]
+    schedule.finish("b")
+    assert started(schedule) == ["a"]
+    schedule.finish("a", "broken")
+    assert started(schedule) == []
+    assert schedule.not_run == {"c": ["a"], "d": ["a"]}
+
+
 def test_every_stage_of_a_random_graph_runs_once_and_after_its_needs():
     choose = random.Random(0)
     for _ in range(50):
@@ -80,6 +96,7 @@ def test_every_stage_of_a_random_graph_runs_once_and_after_its_needs():
                     needs=tuple(choose.sample(names[:i], min(i, choose.randint(0, 3)))),
                     tags=("gpu",) if choose.random() < 0.3 else (),
                     alone=choose.random() < 0.2,
+                    priority=choose.randint(0, 2),
                 )
                 for i, name in enumerate(names)
             )

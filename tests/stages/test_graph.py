@@ -28,7 +28,7 @@ def workspace(done, tmp_path):
 def test_everything_is_made_and_shown(done):
     assert done.stale() == set()
     board = (done.folder / "results" / "leaderboard.md").read_text()
-    assert all(name in board for name in ("grad-dot", "if-explicit", "gauss-newton-3", "trak-3"))
+    assert all(name in board for name in ("grad-dot", "if-cg", "gauss-newton-3", "trak-3"))
     figures = {path.name for path in (done.folder / "results" / "figures").iterdir()}
     assert figures == {f"mnist-lr-{metric}.png" for metric in ("lds", "loo", "auc")}
 
