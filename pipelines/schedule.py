@@ -9,9 +9,10 @@ class Schedule:
     """Decides what starts next, from the graph, a number of slots and the limits of the tags.
 
     A stage starts when what it needs is done, those of a higher priority first. Before all others
-    come those that ask for all cores: they wait until nothing else runs, and nothing overtakes them. A stage whose tag is at its limit is overtaken, so that it keeps
-    no slot while it waits. What needs a failed stage is never started. A stage that waits only because
-    of what it needs is spared when all of that ends with the outs it had before.
+    come those that ask for all cores: they wait until nothing else runs, and nothing overtakes them.
+    A stage whose tag is at its limit is overtaken, so that it keeps no slot while it waits. What needs
+    a failed stage is never started. A stage that waits only because of what it needs is spared when
+    all of that ends with the outs it had before.
 
     Attributes:
         running: The stages that were started and have not ended.

@@ -68,7 +68,12 @@ class MethodRow(Row):
 
 
 def open_method(
-    row: MethodRow, data: Path, models: Path, train: Path, test: Path | None = None
+    row: MethodRow,
+    data: Path,
+    models: Path,
+    train: Path,
+    test: Path | None = None,
+    test_data: Path | None = None,
 ) -> tuple[Attributor, list[StoredSource]]:
     """Return the attributor of a row and one source of stored gradients a checkpoint.
 
@@ -78,11 +83,13 @@ def open_method(
         models: the trained models.
         train: the stores of the training split.
         test: the stores of the test split, where they are needed.
+        test_data: the test samples, where they are needed.
     """
     files = checkpoint_files(models, row.checkpoints, row.count)
     task = load_task(row.setting, row.function, files)
     rates = learning_rates(models, row.count) if row.checkpoints == "trajectory" else []
     samples = batches(*load_split(data))
+    test_samples = [] if test_data is None else batches(*load_split(test_data))
     sources = [
         StoredSource(
             task,
@@ -90,6 +97,7 @@ def open_method(
             samples,
             GradientStore(train / f"{index:02d}"),
             None if test is None else GradientStore(test / f"{index:02d}"),
+            test_samples,
         )
         for index in range(row.count)
     ]

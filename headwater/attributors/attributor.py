@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.attributors.source import CapturedSource, GradientSource
-from headwater.batches import Batch, check_ordered, fingerprint
+from headwater.batches import Batch, batch_size, check_ordered, fingerprint
 from headwater.gradients import Gradients
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
@@ -44,8 +44,11 @@ class Attributor(ABC):
     # The choices of a method.
 
     @property
-    def train_function(self) -> SampleFunction:
-        """The function whose gradients are taken at the training samples; default: the loss."""
+    def train_function(self) -> SampleFunction | None:
+        """The function whose gradients are taken at the training samples; default: the loss.
+
+        None: the method takes no gradients, on either side.
+        """
         return self.task.loss
 
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
@@ -137,6 +140,7 @@ class Attributor(ABC):
         """
         check_ordered(train_loader, "train_loader")
         self._seen = [fingerprint(batch) for batch in train_loader]
+        _count("train_loader", train_loader)
         self._sources, self._states = [], []  # a call that fails leaves nothing half done
         sources: list[CapturedSource] = []
         states: list[State] = []
@@ -165,12 +169,12 @@ class Attributor(ABC):
         """
         self._check_cached(train_loader)
         check_ordered(test_loader, "test_loader")
+        n, m = _count("train_loader", train_loader), _count("test_loader", test_loader)
         for source in self._sources:
             source.capture_test(test_loader)
         pairs = zip(self._sources, self._states, strict=True)
         solved = [self.solve(source, state) for source, state in pairs]
-        n = sum(len(block) for block in self._sources[0].train_blocks())
-        scores = np.empty((n, len(self._sources[0].test())), dtype=np.float32)
+        scores = np.empty((n, m), dtype=np.float32)
         self.scores_into(scores, self._sources, solved)
         return torch.from_numpy(scores)
 
@@ -212,6 +216,14 @@ def negative_products(source: GradientSource) -> Iterator[Rows]:
     for block in source.train_blocks():
         yield slice(start, start + len(block)), block.inner(test).neg_()
         start += len(block)
+
+
+def _count(name: str, loader: Iterable[Batch]) -> int:
+    """Return the number of samples of a loader, at least one."""
+    count = sum(batch_size(batch) for batch in loader)
+    if count == 0:
+        raise ValueError(f"{name} must yield batches, got none")
+    return count
 
 
 def _let_go(out: NDArray[np.float32]) -> None:

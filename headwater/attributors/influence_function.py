@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor, Rows
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
-from headwater.curvature import (
-    EmpiricalFisher,
-    Hessian,
-    LinearOperator,
-    RowOperator,
-    SampleCurvature,
-)
+from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, LinearOperator
 from headwater.gradients import Gradients
 from headwater.solvers import Solver, State, Woodbury
 from headwater.task import AttributionTask, SampleFunction
@@ -41,37 +34,34 @@ class InfluenceFunction(Attributor):
     """
 
     def __init__(
-        self, task: AttributionTask, solver: Solver, curvature: SampleCurvature | None = None
+        self, task: AttributionTask, solver: Solver, curvature: Curvature | None = None
     ) -> None:
         super().__init__(task)
-        if curvature is None and isinstance(solver, Woodbury):
-            curvature = EmpiricalFisher()
+        if curvature is None:
+            curvature = EmpiricalFisher() if isinstance(solver, Woodbury) else ExactHessian()
         self.solver, self.curvature = solver, curvature
 
     @property
     def train_function(self) -> SampleFunction:
         """The loss, or the function whose gradients the curvature is made of."""
-        return self.task.loss if self.curvature is None else self.curvature.function(self.task)
+        return self.curvature.function(self.task)
 
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a loss that the curvature is not made for."""
-        if self.curvature is not None:
-            self.curvature.check(source.model, self.task, batch)
+        self.curvature.check(source.model, self.task, batch)
 
-    def operator(self, source: GradientSource) -> LinearOperator:
-        """Return C at one checkpoint."""
-        if self.curvature is None:
-            return Hessian(source.model, self.task.loss, source.batches)
-        gradients = source.train()
-        return RowOperator(gradients, self.curvature.row_scale(gradients.values))
+    def operator(self, source: GradientSource, state: State) -> LinearOperator:
+        """Return C at one checkpoint, from what `prepare` returned."""
+        return self.curvature.operator(source, state)
 
     def prepare(self, source: GradientSource) -> State:
-        """Return what the solver computes from the curvature alone."""
-        return self.solver.prepare(self.operator(source))
+        """Return what is computed from the training data alone, whatever the damping."""
+        estimated = self.curvature.estimate(source)
+        return {**estimated, **self.solver.prepare(self.curvature.operator(source, estimated))}
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Apply (C + λI)^-1 to the test gradients."""
-        return self.solver.precondition(self.operator(source), state, source.test())
+        return self.solver.precondition(self.operator(source, state), state, source.test())
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -(σ_i/n) ⟨g_i, (C + λI)^-1 f_j⟩, g_i the captured gradient with ∇ℓ_i = σ_i g_i."""
@@ -88,12 +78,9 @@ class InfluenceFunction(Attributor):
         """Return (σ_i²/n) ⟨g_i, (C + λI)^-1 g_i⟩."""
         train = source.train()
         _, loss_scale = self._scales(train)
-        products = self.solver.self_inner(self.operator(source), state, train)
+        products = self.solver.self_inner(self.operator(source, state), state, train)
         return loss_scale.square() * products / len(train)
 
     def _scales(self, gradients: Gradients) -> tuple[Tensor, Tensor]:
-        if self.curvature is None:
-            ones = torch.ones_like(gradients.values, dtype=torch.float64)
-            return ones, ones
         values = gradients.values
         return self.curvature.row_scale(values), self.curvature.loss_scale(values)

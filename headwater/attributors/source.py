@@ -20,11 +20,19 @@ class GradientSource(ABC):
     Args:
         task: model, loss, target and checkpoints.
         index: which checkpoint.
-        batches: the training data in order, for curvatures that need more than the gradients.
+        batches: the training data in order, for methods that need more than the gradients.
+        test_batches: the test data in order.
     """
 
-    def __init__(self, task: AttributionTask, index: int, batches: Iterable[Batch]) -> None:
-        self.task, self.index, self.batches = task, index, batches
+    def __init__(
+        self,
+        task: AttributionTask,
+        index: int,
+        batches: Iterable[Batch],
+        test_batches: Iterable[Batch] = (),
+    ) -> None:
+        self.task, self.index = task, index
+        self.batches, self.test_batches = batches, test_batches
 
     @cached_property
     def model(self) -> BoundModel:
@@ -51,7 +59,7 @@ class CapturedSource(GradientSource):
         task: model, loss, target and checkpoints.
         index: which checkpoint.
         batches: the training loader.
-        function: whose gradients are taken at the training samples.
+        function: whose gradients are taken at the training samples; None: no gradients are taken.
         represent: turns captured gradients into what is kept (the identity, or a projection).
     """
 
@@ -60,13 +68,15 @@ class CapturedSource(GradientSource):
         task: AttributionTask,
         index: int,
         batches: Iterable[Batch],
-        function: SampleFunction,
+        function: SampleFunction | None,
         represent: Callable[[Gradients, int], Gradients],
     ) -> None:
         super().__init__(task, index, batches)
-        self._represent = represent
-        self._train = self._capture(function, batches, "training gradients")
+        self._represent, self._function = represent, function
+        self._train: list[Gradients] = []
         self._test: Gradients | None = None
+        if function is not None:
+            self._train = self._capture(function, batches, "training gradients")
 
     def _capture(
         self, function: SampleFunction, batches: Iterable[Batch], what: str
@@ -77,12 +87,13 @@ class CapturedSource(GradientSource):
         for batch in track(batches, what):
             found.append(self._represent(capture(batch, first_row=done), self.index))
             done += len(found[-1])
-        if not found:
-            raise ValueError(f"the loader of the {what} must yield batches, got none")
         return found
 
     def capture_test(self, batches: Iterable[Batch]) -> None:
-        """Capture the target's gradients at the test samples."""
+        """Take the test samples, and capture the target's gradients at them."""
+        self.test_batches = batches
+        if self._function is None:
+            return
         self._test = concatenate(self._capture(self.task.target, batches, "test gradients"))
 
     def train_blocks(self) -> Iterator[Gradients]:
@@ -105,6 +116,7 @@ class StoredSource(GradientSource):
         batches: the training data in order.
         train: the store of the training split.
         test: the store of the test split; None where only self-influence is wanted.
+        test_batches: the test data in order, for methods that need more than the gradients.
     """
 
     def __init__(
@@ -114,8 +126,9 @@ class StoredSource(GradientSource):
         batches: Iterable[Batch],
         train: GradientStore,
         test: GradientStore | None,
+        test_batches: Iterable[Batch] = (),
     ) -> None:
-        super().__init__(task, index, batches)
+        super().__init__(task, index, batches, test_batches)
         self._train, self._test = train, test
 
     def train_blocks(self) -> Iterator[Gradients]:

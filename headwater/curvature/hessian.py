@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
 from headwater.batches import Batch, batch_size, map_tensors, to_device
+from headwater.curvature.curvature import Curvature, TrainingData
 from headwater.curvature.operator import LinearOperator
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Hessian"]
+__all__ = ["ExactHessian", "Hessian"]
 
 PAIRS = 100_000
 """Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
@@ -94,3 +96,12 @@ class Hessian(LinearOperator):
             return layout.flatten(jvp(grad(total), (theta,), (layout.unflatten(v),))[1])
 
         return vmap(product)(rows)
+
+
+@dataclass(frozen=True)
+class ExactHessian(Curvature):
+    """C = H, the Hessian of the mean loss, for any loss; it may be indefinite."""
+
+    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> Hessian:
+        """Return the Hessian at the checkpoint."""
+        return Hessian(source.model, source.task.loss, source.batches)

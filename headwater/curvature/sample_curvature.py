@@ -1,7 +1,4 @@
-"""Which rows a sample-wise curvature is made of, and how the loss gradients follow from them.
-
-A curvature names the function whose gradients g_i are captured, and two factors a sample, both
-known from the value v_i of that function: C = (1/n) Σ ρ_i² g_i g_iᵀ and ∇ℓ_i = σ_i g_i.
+"""Curvatures with one row a sample: C = (1/n) Σ ρ_i² g_i g_iᵀ and ∇ℓ_i = σ_i g_i.
 
 | curvature | function | ρ_i | σ_i |
 |---|---|---|---|
@@ -11,7 +8,7 @@ known from the value v_i of that function: C = (1/n) Σ ρ_i² g_i g_iᵀ and �
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,29 +17,20 @@ from torch.nn.functional import softplus
 
 from headwater import targets
 from headwater.batches import Batch, to_device
+from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.rows import RowOperator
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["EmpiricalFisher", "GaussNewton", "SampleCurvature", "check_margin"]
 
 
-class SampleCurvature(ABC):
-    """A positive semi-definite curvature with one row a sample."""
+class SampleCurvature(Curvature):
+    """A positive semi-definite curvature with one row a sample: C = (1/n) Σ ρ_i² g_i g_iᵀ."""
 
-    @abstractmethod
-    def function(self, task: AttributionTask) -> SampleFunction:
-        """Return the function whose gradients are the rows."""
-
-    @abstractmethod
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return ρ (n,) from the function's values (n,)."""
-
-    @abstractmethod
-    def loss_scale(self, values: Tensor) -> Tensor:
-        """Return σ (n,) with ∇ℓ_i = σ_i g_i."""
-
-    @abstractmethod
-    def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
-        """Raise ValueError if the task's loss is not one that this curvature is made for."""
+    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
+        """Return the operator made of the training gradients."""
+        gradients = source.train()
+        return RowOperator(gradients, self.row_scale(gradients.values))
 
 
 @dataclass(frozen=True)
@@ -52,21 +40,6 @@ class EmpiricalFisher(SampleCurvature):
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
     """
-
-    def function(self, task: AttributionTask) -> SampleFunction:
-        """Return the loss."""
-        return task.loss
-
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return ones."""
-        return torch.ones_like(values, dtype=torch.float64)
-
-    def loss_scale(self, values: Tensor) -> Tensor:
-        """Return ones."""
-        return torch.ones_like(values, dtype=torch.float64)
-
-    def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
-        """Accept every loss."""
 
 
 @dataclass(frozen=True)

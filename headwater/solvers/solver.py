@@ -43,9 +43,12 @@ class Solution:
 class Solver(ABC):
     """Solve (C + λI) x = b for a symmetric operator C and blocks of right-hand sides."""
 
+    damping: float
+    """λ, absolute."""
+
     @abstractmethod
     def prepare(self, operator: LinearOperator) -> State:
-        """Compute everything that does not depend on the right-hand sides."""
+        """Compute everything that depends neither on the right-hand sides nor on the damping."""
 
     @abstractmethod
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:

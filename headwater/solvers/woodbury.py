@@ -49,7 +49,7 @@ class Woodbury(Solver):
         check_positive("damping", self.damping)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"factor": L} with L Lᵀ = K + nλI, (n, n) in float64.
+        """Return {"gram": K}, (n, n) in float64; it does not depend on the damping.
 
         Raises:
             TypeError: if the operator has no rows.
@@ -62,9 +62,7 @@ class Woodbury(Solver):
             "use fewer training samples, or a projected store with TRAK",
             rows.device,
         )
-        gram = rows.gram()
-        gram.diagonal().add_(rows.n * self.damping)
-        return {"factor": torch.linalg.cholesky(gram)}
+        return {"gram": rows.gram()}
 
     def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"coefficients": (K + nλI)^-1 R f_j}, (n, m) in float64.
@@ -72,7 +70,13 @@ class Woodbury(Solver):
         They are R (C + λI)^-1 f_j / n: no vector of length p is formed.
         """
         products = _rows_of(operator).times(test)
-        return {"coefficients": torch.cholesky_solve(products, state["factor"])}
+        return {"coefficients": torch.cholesky_solve(products, self._factor(state))}
+
+    def _factor(self, state: State) -> Tensor:
+        """Return L with L Lᵀ = K + nλI."""
+        damped = state["gram"].clone()
+        damped.diagonal().add_(len(damped) * self.damping)
+        return torch.linalg.cholesky(damped)
 
     def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
         """Return ⟨g_i, (C + λI)^-1 f_j⟩ = n c_ij / ρ_i, (b, m)."""
@@ -82,7 +86,7 @@ class Woodbury(Solver):
     def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
         """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i², (n,)."""
         rows = _rows_of(operator)
-        inverse = torch.cholesky_inverse(state["factor"]).diagonal()
+        inverse = torch.cholesky_inverse(self._factor(state)).diagonal()
         covered = 1.0 - rows.n * self.damping * inverse
         products = rows.n * covered / rows.scale.square()
         # A sample that is surely right or wrong (ρ ≈ 0): the difference has no digits left.

@@ -97,10 +97,10 @@ def test_a_loader_that_is_never_the_same_is_refused(problem: Problem) -> None:
 
 
 def test_empty_loaders_are_refused(attributor: Attributor, problem: Problem) -> None:
-    with pytest.raises(ValueError, match="training gradients must yield batches, got none"):
+    with pytest.raises(ValueError, match="train_loader must yield batches, got none"):
         attributor.cache([])
     attributor.cache([problem.train])
-    with pytest.raises(ValueError, match="test gradients must yield batches, got none"):
+    with pytest.raises(ValueError, match="test_loader must yield batches, got none"):
         attributor.attribute([problem.train], [])
 
 

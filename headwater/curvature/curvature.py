@@ -1,0 +1,66 @@
+"""Which matrix C stands for the curvature of the mean loss, and whose gradients it is made of.
+
+A curvature names the function whose gradients g_i are captured at the training samples, and two
+factors a sample, both known from the value v_i of that function: the rows of C are ρ_i g_i, and
+∇ℓ_i = σ_i g_i. Most curvatures capture the loss itself: ρ = σ = 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from headwater.batches import Batch
+from headwater.curvature.operator import LinearOperator
+from headwater.gradients import Gradients
+from headwater.task import AttributionTask, BoundModel, SampleFunction
+
+__all__ = ["Curvature", "TrainingData"]
+
+
+class TrainingData(Protocol):
+    """What a curvature may look at: one checkpoint, the training samples and their gradients."""
+
+    task: AttributionTask
+    batches: Iterable[Batch]
+
+    @property
+    def model(self) -> BoundModel:
+        """The model at the checkpoint."""
+
+    def train(self) -> Gradients:
+        """Return the captured gradients of all training samples."""
+
+
+class Curvature(ABC):
+    """A symmetric p × p matrix C at a checkpoint, the curvature of the mean loss or a stand-in."""
+
+    def function(self, task: AttributionTask) -> SampleFunction:
+        """Return the function whose gradients are captured; default: the loss."""
+        return task.loss
+
+    def row_scale(self, values: Tensor) -> Tensor:
+        """Return ρ (n,) from the function's values (n,); default: ones."""
+        return torch.ones_like(values, dtype=torch.float64)
+
+    def loss_scale(self, values: Tensor) -> Tensor:
+        """Return σ (n,) with ∇ℓ_i = σ_i g_i; default: ones."""
+        return torch.ones_like(values, dtype=torch.float64)
+
+    def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:  # noqa: B027
+        """Raise ValueError if the task's loss is not one that this curvature is made for."""
+
+    def estimate(self, source: TrainingData) -> Mapping[str, Tensor]:
+        """Return what must be computed of the training data before there is an operator.
+
+        It does not depend on any damping, and is what a workflow caches; default: nothing.
+        """
+        return {}
+
+    @abstractmethod
+    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> LinearOperator:
+        """Return C at one checkpoint, from the training data and what `estimate` returned."""

@@ -1,0 +1,71 @@
+"""What a row of the table of attributors says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from headwater import AttributionTask, targets
+from headwater.attributors import Attributor
+from tests import reference
+from tests.problems import Problem
+
+DAMPING = 3.0
+"""More than the most negative eigenvalue of the Hessians of the problems."""
+Models = Sequence[nn.Module]
+Twin = Callable[[Problem, Models], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An attributor, how it is made, and its promises.
+
+    Args:
+        kind: the class.
+        make: makes it for a task, the order its checkpoints come in, and a damping.
+        twin: the scores by loops and dense matrices, from the models at the checkpoints.
+        checkpoints: how many the laws are tested with.
+        margin: whether it explains the margin only.
+        any_order: whether permuted checkpoints must give the same scores.
+        leave_one_out: the least correlation with true leave-one-out on a convex problem.
+    """
+
+    kind: type[Attributor]
+    make: Callable[[AttributionTask, Sequence[int], float], Attributor]
+    twin: Twin
+    checkpoints: int = 1
+    margin: bool = False
+    any_order: bool = True
+    leave_one_out: float = 0.2
+
+    def attributor(
+        self,
+        problem: Problem,
+        checkpoints: Sequence[Any],
+        order: Sequence[int] | None = None,
+        damping: float = DAMPING,
+        **task: Any,
+    ) -> Attributor:
+        """Make it for a task that it accepts."""
+        if self.margin:
+            task["target"] = targets.margin
+        order = range(len(checkpoints)) if order is None else order
+        return self.make(problem.task(checkpoints=checkpoints, **task), order, damping)
+
+
+def mean(one: Callable[[Problem, nn.Module, int], Tensor]) -> Twin:
+    """Average the scores of one checkpoint over all."""
+
+    def twin(problem: Problem, models: Models) -> Tensor:
+        return sum(one(problem, m, c) for c, m in enumerate(models)) / len(models)
+
+    return twin
+
+
+def sides(problem: Problem, model: nn.Module) -> tuple[Tensor, Tensor]:
+    target = problem.target or problem.loss
+    train = reference.per_sample_gradients(model, problem.loss, problem.train)
+    return train, reference.per_sample_gradients(model, target, problem.test)
