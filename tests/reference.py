@@ -90,6 +90,24 @@ def conjugate_gradient(matrix: Tensor, rhs: Tensor, iterations: int) -> Tensor:
     return x
 
 
+def krylov(matrix: Tensor, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Positive eigenpairs of V C Vᵀ, V an orthonormal basis of v, C v, C² v ..., falling."""
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(len(matrix), generator=generator, dtype=torch.float64).to(matrix.dtype)
+    basis: list[Tensor] = []
+    for _ in range(rank):
+        for _ in range(3):
+            for b in basis:
+                v = v - (b @ v) * b
+            v = v / v.norm()
+        basis.append(v)
+        v = matrix @ v
+    rows = torch.stack(basis)
+    values, small = torch.linalg.eigh(rows @ matrix @ rows.T)
+    kept = [k for k in range(rank - 1, -1, -1) if float(values[k]) > 0]
+    return values[kept], torch.stack([small[:, k] @ rows for k in kept])
+
+
 def fisher(rows: Tensor, scale: Tensor | None = None) -> Tensor:
     """(1/n) Σ ρ_i² g_i g_iᵀ, one outer product after the other."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=rows.dtype)

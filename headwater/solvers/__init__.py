@@ -2,6 +2,7 @@
 
 from headwater.solvers.conjugate_gradient import ConjugateGradient
 from headwater.solvers.explicit import Explicit
+from headwater.solvers.lanczos import Lanczos, krylov_basis
 from headwater.solvers.solver import Solution, Solver, State
 from headwater.solvers.woodbury import Woodbury
 
@@ -13,5 +14,8 @@ __all__ = [
     # solvers
     "ConjugateGradient",
     "Explicit",
+    "Lanczos",
     "Woodbury",
+    # parts of them
+    "krylov_basis",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from headwater.curvature import LinearOperator
 from headwater.gradients import DenseGradients, Gradients
 
-__all__ = ["Solution", "Solver", "State"]
+__all__ = ["Solution", "Solver", "State", "relative_residuals"]
 
 log = logging.getLogger(__name__)
 WORKSPACE = 2**27
@@ -45,6 +46,8 @@ class Solver(ABC):
 
     damping: float
     """λ, absolute."""
+    needs_rows: ClassVar[bool] = False
+    """Whether C must be made of one row a sample (a `RowOperator`)."""
 
     @abstractmethod
     def prepare(self, operator: LinearOperator) -> State:
@@ -76,16 +79,39 @@ class Solver(ABC):
         """
         return train.inner(DenseGradients(solved["vectors"]))
 
+    def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
+        """Return the solution for each row of rhs, (m, p), where its residual is not asked for."""
+        solution = self.solve(operator, state, rhs)
+        _report(solution)
+        return solution.value
+
     def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
         """Return ⟨g_i, (C + λI)^-1 g_i⟩, (n,), for all training gradients."""
+        pairs = self._solved_blocks(operator, state, train)
+        return torch.cat([(g * x).sum(1, dtype=torch.float64) for g, x in pairs])
+
+    def squared_solution_norms(
+        self, operator: LinearOperator, state: State, train: Gradients
+    ) -> Tensor:
+        """Return ‖(C + λI)^-1 g_i‖², (n,), for all training gradients."""
+        pairs = self._solved_blocks(operator, state, train)
+        return torch.cat([(x * x).sum(1, dtype=torch.float64) for _, x in pairs])
+
+    def _solved_blocks(
+        self, operator: LinearOperator, state: State, train: Gradients
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (g, (C + λI)^-1 g), a block of training samples at a time."""
         step = max(1, WORKSPACE // train.dimension)
-        parts = []
         for i in range(0, len(train), step):
             g = train[i : i + step].dense()
-            solution = self.solve(operator, state, g)
-            _report(solution)
-            parts.append((g * solution.value).sum(1, dtype=torch.float64))
-        return torch.cat(parts)
+            yield g, self.values(operator, state, g)
+
+
+def relative_residuals(operator: LinearOperator, damping: float, x: Tensor, rhs: Tensor) -> Tensor:
+    """Return ‖b - (C + λI) x‖ / ‖b‖ in float64, (m,), by one more product; 0 where b = 0."""
+    left = operator.apply(x).add_(x, alpha=damping).sub_(rhs)
+    norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
+    return left.norm(dim=1).double() / norms.double()
 
 
 def _report(solution: Solution) -> None:

@@ -11,7 +11,7 @@ import torch
 from headwater import solvers
 from headwater.curvature import RowOperator
 from headwater.gradients import DenseGradients
-from headwater.solvers import ConjugateGradient, Explicit, Solver, Woodbury
+from headwater.solvers import ConjugateGradient, Explicit, Lanczos, Solver, Woodbury
 from tests import reference
 from tests.systems import random, row_operator
 
@@ -29,6 +29,7 @@ TABLE = {
     "ConjugateGradient": Row(
         lambda damping: ConjugateGradient(damping=damping, max_iterations=200, tolerance=1e-13)
     ),
+    "Lanczos": Row(lambda damping: Lanczos(damping=damping, rank=100)),
     "Woodbury": Row(lambda damping: Woodbury(damping=damping), needs_rows=True),
 }
 
@@ -129,12 +130,22 @@ def test_the_state_is_made_of_tensors_and_is_not_changed(row) -> None:
     assert torch.equal(rhs, kept), "the right-hand sides were changed"
 
 
-def test_the_damping_of_explicit_can_change_after_prepare() -> None:
+def test_the_state_depends_neither_on_the_damping_nor_on_right_hand_sides(row) -> None:
     operator, rhs = row_operator(), random(2, 20)
-    state = Explicit(damping=5.0).prepare(operator)
-    found = Explicit(damping=0.1).solve(operator, state, rhs).value
-    wanted = rhs @ reference.damped_inverse(operator.dense(), 0.1)
-    assert torch.allclose(found, wanted, rtol=1e-9)
+    state, other = (row.make(damping).prepare(operator) for damping in (5.0, 0.1))
+    assert state.keys() == other.keys()
+    assert all(torch.equal(state[name], other[name]) for name in state)
+    found = row.make(0.1).solve(operator, state, rhs).value
+    assert torch.equal(found, row.make(0.1).solve(operator, other, rhs).value)
+
+
+def test_squared_norms_are_those_of_the_solutions(row) -> None:
+    operator = row_operator()
+    solver = row.make(0.1)
+    state, train = solver.prepare(operator), operator.gradients
+    wanted = solver.solve(operator, state, train.dense()).value.square().sum(1)
+    found = solver.squared_solution_norms(operator, state, train)
+    assert torch.allclose(found, wanted, rtol=1e-8)
 
 
 def test_float32(row) -> None:
