@@ -12,7 +12,7 @@ from headwater.gradients.dense import DenseGradients
 from headwater.gradients.gradients import Gradients
 from headwater.gradients.linear import WORKSPACE, LinearFactors
 from headwater.parameters import ParameterLayout
-from headwater.projections import Projection
+from headwater.projections import GradientProjection
 
 __all__ = ["FactoredGradients", "GradientScheme", "LinearLayer"]
 
@@ -49,6 +49,21 @@ class GradientScheme:
         """The parameters that are kept dense, in the layout's order."""
         factored = {name for layer in self.layers for name in (layer.weight, layer.bias)}
         return tuple(name for name in self.layout.names if name not in factored)
+
+    @property
+    def by_layer(self) -> tuple[GradientScheme, ...]:
+        """One scheme a layer: the factored ones, then the modules of the dense columns."""
+        shapes = dict(self.layout.shapes)
+        groups = [tuple(n for n in (x.weight, x.bias) if n is not None) for x in self.layers]
+        modules = dict.fromkeys(name.rpartition(".")[0] for name in self.rest)
+        groups += [tuple(n for n in self.rest if n.rpartition(".")[0] == m) for m in modules]
+        return tuple(
+            GradientScheme(
+                ParameterLayout(tuple((name, shapes[name]) for name in names)),
+                self.layers[i : i + 1],
+            )
+            for i, names in enumerate(groups)
+        )
 
     @property
     def rest_layout(self) -> ParameterLayout:
@@ -136,11 +151,63 @@ class FactoredGradients(Gradients):
                 out[:, slices[layer.bias]] = both[:, split:]
         return out
 
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return some columns of `dense`, (n, stop - start); no others are ever computed."""
+        rest, found = self.scheme.rest_layout.slices, []
+        for name, whole in self.scheme.layout.slices.items():
+            first, last = max(start, whole.start), min(stop, whole.stop)
+            if first >= last:
+                continue
+            if name in rest:
+                shift = rest[name].start - whole.start
+                found.append(self.rest[:, first + shift : last + shift])
+            else:
+                factors, offset = self._factors_of(name)
+                shift = offset - whole.start
+                found.append(factors.columns(first + shift, last + shift))
+        return torch.cat(found, 1)
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return some columns of `dense`, given by ascending coordinates (k,), shape (n, k)."""
+        rest, found = self.scheme.rest_layout.slices, [self.rest[:, :0]]
+        for name, whole in self.scheme.layout.slices.items():
+            inside = (coordinates >= whole.start) & (coordinates < whole.stop)
+            within = coordinates[inside] - whole.start
+            if name in rest:
+                found.append(self.rest[:, within + rest[name].start])
+            else:
+                factors, offset = self._factors_of(name)
+                found.append(factors.entries(within + offset))
+        return torch.cat(found, 1)
+
+    def _factors_of(self, name: str) -> tuple[LinearFactors, int]:
+        """Return the factors of a weight or bias, and where it starts in their dense gradient."""
+        for layer, factors in zip(self.scheme.layers, self.layers, strict=True):
+            if name == layer.weight:
+                return factors, 0
+            if name == layer.bias:
+                return factors, factors.width - int(factors.errors.shape[2])
+        raise KeyError(name)
+
     def dense_blocks(self, workspace: int = 2 * WORKSPACE) -> Iterator[Tensor]:
         """Yield `dense` a few samples at a time, so that memory does not grow with n."""
         rows = max(1, workspace // max(1, self.dimension))
         for i in range(0, len(self), rows):
             yield self[i : i + rows].dense()
+
+    def layer_columns(self) -> list[list[slice]]:
+        """Return where each layer's parameters lie in a dense gradient."""
+        slices = self.scheme.layout.slices
+        return [[slices[name] for name in part.layout.names] for part in self.scheme.by_layer]
+
+    def by_layer(self) -> list[Gradients]:
+        """Return the gradients of each layer on its own: a Linear's weight and bias are one layer."""
+        columns, parts = self.scheme.rest_layout.slices, list[Gradients]()
+        for i, scheme in enumerate(self.scheme.by_layer):
+            own = [self.rest[:, columns[name]] for name in scheme.rest]
+            rest = torch.cat([self.rest[:, :0], *own], 1)
+            parts.append(FactoredGradients(scheme, self.layers[i : i + 1], rest, self.values))
+        return parts
 
     def tensors(self) -> dict[str, Tensor]:
         """Return ``<layer>.inputs``, ``<layer>.errors``, ``rest`` and ``values``."""
@@ -162,8 +229,9 @@ class FactoredGradients(Gradients):
         )
         return FactoredGradients(self.scheme, layers, tensors["rest"], tensors["values"])
 
-    def project(self, projection: Projection) -> DenseGradients:
-        """Return P∇f_i, (n, k)."""
-        blocks = [projection(block) for block in self.dense_blocks()]
-        empty = self.rest.new_zeros(0, projection.dimension)
-        return DenseGradients(torch.cat([empty, *blocks]), self.values)
+    def project(self, projection: GradientProjection) -> DenseGradients:
+        """Return P∇f_i, (n, k); where the projection is layer-wise, with its blocks."""
+        blocks = projection.of_factors(self)
+        sizes = tuple(int(block.shape[1]) for block in blocks)
+        vectors = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+        return DenseGradients(vectors, self.values, sizes)

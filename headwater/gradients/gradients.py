@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from headwater.projections import Projection
+from headwater.projections import GradientProjection
 
 __all__ = ["Gradients", "concatenate"]
 
@@ -52,8 +52,16 @@ class Gradients(ABC):
         """Return gradients of the same scheme made of other tensors (the inverse of `tensors`)."""
 
     @abstractmethod
-    def project(self, projection: Projection) -> Gradients:
+    def project(self, projection: GradientProjection) -> Gradients:
         """Return the projected gradients P∇f_i, without ever holding P."""
+
+    def layer_columns(self) -> list[list[slice]]:
+        """Return where each layer's parameters lie in a dense gradient; one layer if not known."""
+        return [[slice(0, self.dimension)]]
+
+    def by_layer(self) -> list[Gradients]:
+        """Return the gradients of each layer on its own, in the order of `layer_columns`."""
+        return [self]
 
     def __getitem__(self, rows: slice | Tensor) -> Gradients:
         """Return the gradients of some of the samples."""

@@ -17,6 +17,8 @@ __all__ = ["LinearFactors"]
 
 WORKSPACE = 2**25
 """Numbers that one intermediate may hold (128 MiB in float32)."""
+GATHER = 16
+"""The time of one gathered product in multiply-additions of a matrix product, as measured."""
 CACHE = 2**20
 """Numbers of a Gram block that are multiplied while they are still in the processor's cache."""
 
@@ -48,6 +50,50 @@ class LinearFactors:
         """Return the weight's gradients row by row, then the bias's: (n, d_out·d_in (+ d_out))."""
         weight = torch.einsum("nto,nti->noi", self.errors, self.inputs).flatten(1)
         return torch.cat([weight, self.errors.sum(1)], 1) if self.bias else weight
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return columns start … stop of `dense`, (n, stop - start)."""
+        d_in = int(self.inputs.shape[2])
+        split = d_in * int(self.errors.shape[2])
+        if start >= split:
+            return self.errors[:, :, start - split : stop - split].sum(1)
+        if stop > split:
+            return torch.cat([self.columns(start, split), self.columns(split, stop)], 1)
+        # Whole rows of the weight between what is left of the first and of the last one.
+        rows, edges = (-(-start // d_in), stop // d_in), []
+        if rows[0] > rows[1]:  # all inside one row
+            return self._rectangle(rows[1], rows[0], start % d_in, stop % d_in)
+        if start % d_in:
+            edges.append(self._rectangle(rows[0] - 1, rows[0], start % d_in, d_in))
+        edges.append(self._rectangle(*rows, 0, d_in))
+        if stop % d_in:
+            edges.append(self._rectangle(rows[1], rows[1] + 1, 0, stop % d_in))
+        return torch.cat(edges, 1)
+
+    def _rectangle(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Return rows top … bottom and columns left … right of the weight's gradients, flat."""
+        e, a = self.errors[:, :, top:bottom], self.inputs[:, :, left:right]
+        return torch.einsum("nto,nti->noi", e, a).flatten(1)
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return the entries of `dense` at coordinates (k,), shape (n, k)."""
+        (n, t, d_in), d_out = self.inputs.shape, int(self.errors.shape[2])
+        weight = coordinates < d_in * d_out
+        bias = self.errors[:, :, coordinates[~weight] - d_in * d_out].sum(1)
+        row, column = coordinates[weight] // d_in, coordinates[weight] % d_in
+        count = len(row)
+        if t * GATHER * count > (t + GATHER) * d_in * d_out:
+            step = max(1, WORKSPACE // max(1, self.width))
+            dense = (self[i : i + step].dense()[:, coordinates] for i in range(0, n, step))
+            return torch.cat([bias.new_zeros(0, len(coordinates)), *dense])
+        step = max(1, WORKSPACE // max(1, t * count))
+        parts = [
+            (self.errors[i : i + step, :, row] * self.inputs[i : i + step, :, column]).sum(1)
+            for i in range(0, n, step)
+        ]
+        found = bias.new_empty(n, len(coordinates))
+        found[:, weight], found[:, ~weight] = torch.cat([bias.new_zeros(0, count), *parts]), bias
+        return found
 
     def inner(self, other: LinearFactors) -> Tensor:
         """Return ⟨∇f_i, ∇f'_j⟩ over this layer, (n, m)."""

@@ -9,7 +9,7 @@ import torch
 
 from headwater import projections
 from headwater.projections import Gaussian, Projection, Rademacher
-from headwater.projections.projection import TILE
+from headwater.projections.tiles import TILE
 from tests import reference
 
 KINDS = {"Rademacher": Rademacher, "Gaussian": Gaussian}
@@ -25,7 +25,12 @@ def _vectors(n: int, p: int, seed: int = 0, dtype: torch.dtype = torch.float64) 
 
 
 def test_every_projection_is_tested() -> None:
-    assert set(projections.__all__) - {"Projection"} == set(KINDS)
+    interface = {"GradientProjection", "LayerwiseProjection", "Projection", "RandomMatrix"}
+    structured = {"GraSS", "RandomMask", "SparseJL"}  # test_structured.py
+    layerwise = {"FactGraSS", "Kronecker"}  # test_layerwise.py
+    assert set(projections.__all__) - interface == set(KINDS) | structured | layerwise
+    with pytest.raises(AttributeError, match="no attribute 'Rademacher2'"):
+        _ = projections.Rademacher2
 
 
 @pytest.mark.parametrize("p", [1, 50, TILE, TILE + 1, 2 * TILE + 70])
