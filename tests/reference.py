@@ -108,6 +108,15 @@ def krylov(matrix: Tensor, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return values[kept], torch.stack([small[:, k] @ rows for k in kept])
 
 
+def data_inf(rows: Tensor, damping: float, layers: Sequence[slice] = (slice(None),)) -> Tensor:
+    """The mean over samples of (r_i r_iᵀ + λI)^-1, on one block of parameters after the other."""
+    total = torch.zeros(rows.shape[1], rows.shape[1], dtype=rows.dtype)
+    for layer in layers:
+        for r in rows:
+            total[layer, layer] += damped_inverse(torch.outer(r[layer], r[layer]), damping)
+    return total / len(rows)
+
+
 def fisher(rows: Tensor, scale: Tensor | None = None) -> Tensor:
     """(1/n) Σ ρ_i² g_i g_iᵀ, one outer product after the other."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=rows.dtype)

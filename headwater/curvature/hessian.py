@@ -11,7 +11,7 @@ from torch.func import grad, jvp, vmap
 
 from headwater.batches import Batch, batch_size, map_tensors, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.operator import LinearOperator
+from headwater.curvature.samples import SampleOperator, select_samples
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["ExactHessian", "Hessian"]
@@ -20,7 +20,7 @@ PAIRS = 100_000
 """Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
 
 
-class Hessian(LinearOperator):
+class Hessian(SampleOperator):
     """H = (1/n) Σ_i ∇²f_i(θ), for any model and any twice differentiable f.
 
     H v is the derivative of the gradient along v (forward over reverse). All vectors of a block
@@ -52,6 +52,7 @@ class Hessian(LinearOperator):
     ) -> None:
         self.model, self.function, self.batches = model, function, batches
         self.n = sum(batch_size(batch) for batch in batches)
+        self._kept: list[Batch] | None = None
         if self.n == 0:
             raise ValueError("the Hessian needs training samples, got none")
 
@@ -78,6 +79,12 @@ class Hessian(LinearOperator):
             for i in range(0, len(rows), vectors):
                 total[i : i + vectors] += self._products(batch, rows[i : i + vectors])
         return total.div_(self.n)
+
+    def on(self, samples: Tensor) -> Hessian:
+        """Return the Hessian of the mean over some samples; the data is kept in memory from now on."""
+        if self._kept is None:
+            self._kept = list(self.batches)
+        return Hessian(self.model, self.function, select_samples(self._kept, samples))
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         for batch in self.batches:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from headwater.curvature.operator import LinearOperator
+from headwater.curvature.samples import SampleOperator
 from headwater.gradients import DenseGradients, Gradients
 
-__all__ = ["RowOperator"]
+__all__ = ["RowOperator", "rows_of"]
 
 
-class RowOperator(LinearOperator):
+class RowOperator(SampleOperator):
     """C = (1/n) Σ_i ρ_i² g_i g_iᵀ, from gradients g_i in any representation.
 
     Its Gram matrix K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n) has the same non-zero eigenvalues as n C and
@@ -31,11 +32,7 @@ class RowOperator(LinearOperator):
         if tuple(scale.shape) != (len(gradients),):
             raise ValueError(f"scale must have shape ({len(gradients)},), got {tuple(scale.shape)}")
         self.gradients, self.scale = gradients, scale.to(torch.float64)
-
-    @property
-    def n(self) -> int:
-        """The number of rows."""
-        return len(self.gradients)
+        self.n = len(gradients)
 
     @property
     def size(self) -> int:
@@ -63,6 +60,11 @@ class RowOperator(LinearOperator):
             total += ((rows @ g.T) * weights) @ g
         return total.div_(self.n)
 
+    def on(self, samples: Tensor) -> RowOperator:
+        """Return the mean over some of the rows."""
+        samples = samples.to(self.device)
+        return RowOperator(self.gradients[samples], self.scale[samples])
+
     def gram(self) -> Tensor:
         """Return K, (n, n), in float64."""
         gram = self.gradients.inner(self.gradients).to(torch.float64)
@@ -83,3 +85,17 @@ class RowOperator(LinearOperator):
             block = weights[i : i + step].to(self.dtype)
             total += block.T @ self.gradients[i : i + step].dense()
         return DenseGradients(total)
+
+
+def rows_of(operator: LinearOperator, solver: str) -> RowOperator:
+    """Return the operator if it is made of rows.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(operator, RowOperator):
+        raise TypeError(
+            f"{solver} needs a curvature made of one row a sample (EmpiricalFisher or GaussNewton), "
+            f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
+        )
+    return operator

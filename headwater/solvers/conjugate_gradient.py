@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
+from headwater.solvers.shifted import shifted_conjugate_gradient
 from headwater.solvers.solver import Solution, Solver, State
 
 __all__ = ["ConjugateGradient"]
@@ -19,15 +20,19 @@ __all__ = ["ConjugateGradient"]
 class ConjugateGradient(Solver):
     """Solve (C + λI) x = b by conjugate gradients, every product taken for all unsolved rows at once.
 
-    x ← x + α d,  r ← r - α (C + λI) d,  d ← r + β d,  α = ⟨r,r⟩/⟨d,(C + λI)d⟩,  β = ⟨r',r'⟩/⟨r,r⟩.
-    A row stops when ‖r‖ ≤ tolerance · ‖b‖. It also stops, unconverged, where ⟨d,(C + λI)d⟩ ≤ 0: the
-    matrix is not positive definite there, and a step would go the wrong way (raise the damping).
+    x ← x + α d,  r ← r - α (C + λI) d,  d ← z + β d,  α = ⟨r,z⟩/⟨d,(C + λI)d⟩,  β = ⟨r',z'⟩/⟨r,z⟩,
+    with z = r, or z = M r for a preconditioner M ≈ (C + λI)^-1. A row stops when ‖r‖ ≤ tolerance · ‖b‖.
+    It also stops, unconverged, where ⟨d,(C + λI)d⟩ ≤ 0: the matrix is not positive definite there, and
+    a step would go the wrong way (raise the damping).
 
     Args:
         damping: λ ≥ 0, absolute.
         max_iterations: products at most.
         tolerance: of the relative residual.
         progress: called with (iteration, unsolved rows) after each product.
+        preconditioner: a solver whose cheap solution is M, with a damping of its own; it must be
+            symmetric and positive definite: ``Lanczos(damping, rank)`` takes the largest eigenvalues
+            out, so that fewer iterations are needed.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -48,6 +53,7 @@ class ConjugateGradient(Solver):
     max_iterations: int = 10
     tolerance: float = 1e-6
     progress: Callable[[int, int], None] | None = None
+    preconditioner: Solver | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -56,17 +62,18 @@ class ConjugateGradient(Solver):
         check_positive("tolerance", self.tolerance, allow_zero=True)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return nothing: all work depends on the right-hand sides."""
-        return {}
+        """Return what the preconditioner prepares; all other work depends on the right-hand sides."""
+        return {} if self.preconditioner is None else self.preconditioner.prepare(operator)
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        x, r, d = torch.zeros_like(rhs), rhs.clone(), rhs.clone()
-        rr = _dots(r, r)
-        goal = rr * self.tolerance**2
+        x, r = torch.zeros_like(rhs), rhs.clone()
+        d = self._preconditioned(operator, state, r).clone()
+        rr, rz = _dots(r, r), _dots(r, d)
+        norms, goal = rr.clone(), rr * self.tolerance**2
         steps = torch.zeros(len(rhs), dtype=torch.int64, device=rhs.device)
-        active = (rr > goal).nonzero()[:, 0]
+        active = ((rr > goal) & (rz > 0)).nonzero()[:, 0]
         for iteration in range(self.max_iterations):
             if not len(active):
                 break
@@ -75,18 +82,61 @@ class ConjugateGradient(Solver):
             curvature = _dots(direction, product)
             convex = curvature > 0
             active, direction, product = active[convex], direction[convex], product[convex]
-            alpha = (rr[active] / curvature[convex]).to(rhs.dtype)[:, None]
+            alpha = (rz[active] / curvature[convex]).to(rhs.dtype)[:, None]
             x[active] += alpha * direction
             r[active] -= alpha * product
             steps[active] += 1
-            new = _dots(r[active], r[active])
-            d[active] = r[active] + (new / rr[active]).to(rhs.dtype)[:, None] * direction
-            rr[active] = new
-            active = active[new > goal[active]]
+            left = r[active]
+            rr[active] = _dots(left, left)
+            z = self._preconditioned(operator, state, left)
+            new = _dots(left, z)
+            d[active] = z + (new / rz[active]).to(rhs.dtype)[:, None] * direction
+            rz[active] = new
+            active = active[(rr[active] > goal[active]) & (new > 0)]
             if self.progress is not None:
                 self.progress(iteration + 1, len(active))
-        norms = _dots(rhs, rhs).clamp_min(torch.finfo(torch.float64).tiny)
+        norms = norms.clamp_min(torch.finfo(torch.float64).tiny)
         return Solution(x, (rr / norms).sqrt(), steps, rr <= goal)
+
+    def solve_dampings(
+        self, operator: LinearOperator, rhs: Tensor, dampings: Sequence[float]
+    ) -> list[Solution]:
+        """Solve for each row of rhs and each of several dampings, from the products of one of them.
+
+        C + λI has the same Krylov space for every λ, so the most difficult system (the least λ) gives
+        the others almost for free. The solver's own damping is not used. Memory: two blocks like rhs a
+        damping.
+
+        Args:
+            operator: C, (p, p).
+            rhs: right-hand sides, (m, p).
+            dampings: λ, each ≥ 0, in any order.
+
+        Returns:
+            One solution a damping, in that order, with its own residuals and steps.
+
+        Raises:
+            ValueError: if there is a preconditioner, or a damping is negative.
+
+        Reference:
+            Frommer and Maass, Fast CG-Based Methods for Tikhonov-Phillips Regularization, 1999.
+        """
+        if self.preconditioner is not None:
+            raise ValueError(
+                "solve_dampings needs plain conjugate gradients, got a preconditioner; one Krylov "
+                "space serves all dampings only without it"
+            )
+        check_shape("the right-hand sides", rhs, (None, operator.size))
+        for damping in dampings:
+            check_positive("damping", damping, allow_zero=True)
+        return shifted_conjugate_gradient(
+            operator, rhs, list(dampings), self.max_iterations, self.tolerance
+        )
+
+    def _preconditioned(self, operator: LinearOperator, state: State, r: Tensor) -> Tensor:
+        if self.preconditioner is None:
+            return r
+        return self.preconditioner.values(operator, state, r)
 
 
 def _dots(x: Tensor, y: Tensor) -> Tensor:

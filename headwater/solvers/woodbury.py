@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_memory, check_positive, check_shape
-from headwater.curvature import LinearOperator, RowOperator
+from headwater.curvature import LinearOperator
+from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
 from headwater.solvers.solver import Solution, Solver, State
 
@@ -36,6 +38,7 @@ class Woodbury(Solver):
         Woodbury, Inverting Modified Matrices, 1950.
 
     Example:
+        >>> from headwater.curvature import RowOperator
         >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
         >>> solver = Woodbury(damping=0.5)
         >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
@@ -43,6 +46,7 @@ class Woodbury(Solver):
     """
 
     damping: float
+    needs_rows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -55,7 +59,7 @@ class Woodbury(Solver):
             TypeError: if the operator has no rows.
             MemoryError: if the Gram matrix would not fit.
         """
-        rows = _rows_of(operator)
+        rows = rows_of(operator, "Woodbury")
         check_memory(
             f"the Gram matrix of {rows.n:,} samples",
             3 * 8 * rows.n**2,
@@ -69,7 +73,7 @@ class Woodbury(Solver):
 
         They are R (C + λI)^-1 f_j / n: no vector of length p is formed.
         """
-        products = _rows_of(operator).times(test)
+        products = rows_of(operator, "Woodbury").times(test)
         return {"coefficients": torch.cholesky_solve(products, self._factor(state))}
 
     def _factor(self, state: State) -> Tensor:
@@ -85,7 +89,7 @@ class Woodbury(Solver):
 
     def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
         """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i², (n,)."""
-        rows = _rows_of(operator)
+        rows = rows_of(operator, "Woodbury")
         inverse = torch.cholesky_inverse(self._factor(state)).diagonal()
         covered = 1.0 - rows.n * self.damping * inverse
         products = rows.n * covered / rows.scale.square()
@@ -96,22 +100,32 @@ class Woodbury(Solver):
             products[lost] = rows.n * c[lost, torch.arange(len(lost))] / rows.scale[lost]
         return products
 
+    def squared_solution_norms(
+        self, operator: LinearOperator, state: State, train: Gradients
+    ) -> Tensor:
+        """Return ‖(C + λI)^-1 g_i‖² = n² (M_ii - nλ [M²]_ii) / ρ_i², M = (K + nλI)^-1, (n,)."""
+        rows = rows_of(operator, "Woodbury")
+        inverse = torch.cholesky_inverse(self._factor(state))
+        diagonal = inverse.diagonal()
+        left = diagonal - rows.n * self.damping * inverse.square().sum(0)
+        norms = rows.n**2 * left / rows.scale.square()
+        # Where the difference has no digits left: x = (g - Rᵀc)/λ with c = M R g, expanded.
+        lost = (left < CANCELLED * diagonal).nonzero()[:, 0]
+        if len(lost):
+            products = rows.times(train[lost])
+            c = inverse @ products
+            both = (c * (state["gram"] @ c - 2 * products)).sum(0)
+            squared = train[lost].squared_norms().to(torch.float64)
+            norms[lost] = (squared + both) / self.damping**2
+        return norms
+
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs (m, p)."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        rows = _rows_of(operator)
+        rows = rows_of(operator, "Woodbury")
         c = self.precondition(operator, state, DenseGradients(rhs))["coefficients"]
         x = (rhs - rows.vectors(c).vectors) / self.damping
         norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
         residual = (operator.apply(x) + self.damping * x - rhs).norm(dim=1) / norms
         ones = torch.ones(len(rhs), dtype=torch.int64)
         return Solution(x, residual.double(), ones, residual < 1e-3)
-
-
-def _rows_of(operator: LinearOperator) -> RowOperator:
-    if not isinstance(operator, RowOperator):
-        raise TypeError(
-            "Woodbury needs a curvature made of one row a sample (EmpiricalFisher or GaussNewton), "
-            f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
-        )
-    return operator

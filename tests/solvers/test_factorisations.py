@@ -75,3 +75,14 @@ def test_woodbury_of_samples_that_are_surely_wrong() -> None:
     found = solver.self_inner(operator, solver.prepare(operator), operator.gradients)
     inverse = reference.damped_inverse(reference.fisher(g, scale), 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-20, 1e-150, 1e3, 1e5], ids=str)
+def test_woodbury_norms_of_rows_of_any_scale(scale: float) -> None:
+    g, scales = random(12, 20), torch.ones(12, dtype=torch.float64)
+    scales[[0, 5]] = scale
+    operator = RowOperator(DenseGradients(g), scales)
+    solver = Woodbury(damping=0.1)
+    inverse = reference.damped_inverse(reference.fisher(g, scales), 0.1)
+    found = solver.squared_solution_norms(operator, solver.prepare(operator), operator.gradients)
+    assert torch.allclose(found, (g @ inverse).square().sum(1), rtol=1e-5)

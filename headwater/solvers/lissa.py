@@ -1,0 +1,147 @@
+"""LiSSA: a truncated Neumann series on mini-batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headwater.checks import check_positive, check_shape
+from headwater.curvature import LinearOperator
+from headwater.curvature.samples import SampleOperator
+from headwater.solvers.lanczos import largest_eigenvalue
+from headwater.solvers.solver import Solution, Solver, State, relative_residuals
+
+__all__ = ["LiSSA"]
+
+BATCHES, PRODUCTS = 16, 5
+"""Mini-batches whose largest eigenvalue is estimated beside that of all samples, and products each."""
+MARGIN = 1.5
+"""How far above the largest eigenvalue found the scale is put; half of it would do to converge."""
+
+
+@dataclass(frozen=True)
+class LiSSA(Solver):
+    """Sum the Neumann series of (C + λI)^-1, every step on another mini-batch of samples.
+
+    x_0 = b,  x_t = b + x_{t-1} - (C_t + λI) x_{t-1} / s  for t = 1..J;  (C + λI)^-1 b ≈ x_J / s,
+
+    averaged over repeats. C_t is the curvature of one mini-batch, shared by all right-hand sides. It
+    converges for s > ½ (largest eigenvalue of any C_t + λ). Stopping after J steps is a hidden
+    damping of about s / J: a direction without curvature gets (J + 1) / s, not 1 / 0.
+    Cost: repeats · depth products on batch_size samples, and one on all for the true residual.
+
+    Args:
+        damping: λ ≥ 0, absolute.
+        scale: s; None: 1.5 × (λ + the largest eigenvalue that a few products find on all samples and
+            on 16 mini-batches).
+        depth: J, steps.
+        batch_size: samples a step, drawn without replacement; all of them if there are fewer.
+        repeats: independent runs, averaged.
+        seed: of the draws. They are numbers of samples: how the data is batched does not matter.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Reference:
+        Agarwal, Bullins and Hazan, Second-Order Stochastic Optimization for Machine Learning in Linear
+        Time, JMLR 2017.
+
+    Example:
+        >>> from headwater.curvature import RowOperator
+        >>> from headwater.gradients import DenseGradients
+        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
+        >>> solver = LiSSA(damping=0.5, scale=2.0, depth=30, batch_size=2)
+        >>> [round(float(x), 3) for x in solver.solve(C, {}, torch.ones(1, 2)).value[0]]
+        [1.0, 1.0]
+    """
+
+    damping: float
+    scale: float | None = None
+    depth: int = 1000
+    batch_size: int = 50
+    repeats: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_positive("damping", self.damping, allow_zero=True)
+        for name in ("depth", "batch_size", "repeats"):
+            check_positive(name, getattr(self, name))
+        if self.scale is not None:
+            check_positive("scale", self.scale)
+
+    def prepare(self, operator: LinearOperator) -> State:
+        """Return {"largest": the largest eigenvalue found ()}, or nothing if the scale is given.
+
+        Raises:
+            TypeError: if the operator is not a mean over samples.
+        """
+        whole = _samples_of(operator)
+        if self.scale is not None:
+            return {}
+        generator = torch.Generator().manual_seed(self.seed)
+        batches = BATCHES if self.batch_size < whole.n else 0
+        largest = largest_eigenvalue(whole, seed=self.seed)
+        for _ in range(batches):
+            part = self._draw(whole, generator)
+            largest = max(largest, largest_eigenvalue(part, PRODUCTS, self.seed))
+        return {"largest": torch.tensor(largest, dtype=torch.float64)}
+
+    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
+        """Solve for each row of rhs.
+
+        Raises:
+            TypeError: if the operator is not a mean over samples.
+            ValueError: if the series diverges.
+        """
+        check_shape("the right-hand sides", rhs, (None, operator.size))
+        whole, scale = _samples_of(operator), self._scale(state)
+        generator = torch.Generator().manual_seed(self.seed)
+        norms, total = rhs.norm(dim=1), torch.zeros_like(rhs)
+        for _ in range(self.repeats):
+            x = rhs.clone()
+            for t in range(1, self.depth + 1):
+                product = self._draw(whole, generator).apply(x).add_(x, alpha=self.damping)
+                x.sub_(product, alpha=1.0 / scale).add_(rhs)
+                _check_growth(x.norm(dim=1), norms, t, scale)
+            total += x
+        x = total.div_(self.repeats * scale)
+        residual = relative_residuals(operator, self.damping, x, rhs)
+        steps = torch.full((len(rhs),), self.depth, dtype=torch.int64)
+        return Solution(x, residual, steps, residual < 1e-3)
+
+    def _scale(self, state: State) -> float:
+        if self.scale is not None:
+            return self.scale
+        scale = MARGIN * (float(state["largest"]) + self.damping)
+        return scale if scale > 0 else 1.0  # C = 0 without damping: any scale gives the same series
+
+    def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
+        """Return the curvature of one mini-batch."""
+        if self.batch_size >= operator.n:
+            return operator
+        drawn = torch.randperm(operator.n, generator=generator)[: self.batch_size]
+        return operator.on(drawn.sort().values)
+
+
+def _check_growth(norms: Tensor, start: Tensor, step: int, scale: float) -> None:
+    """Refuse ‖x_t‖ > 2 (t+1) ‖b‖: it is at most (t+1) ‖b‖ while no I - (C_t + λI)/s expands."""
+    grown = ~(norms <= 2 * (step + 1) * start)
+    if bool(grown.any()):
+        row = int(grown.nonzero()[0])
+        raise ValueError(
+            f"LiSSA must converge, but right-hand side {row} grew from norm {float(start[row]):.3g} to "
+            f"{float(norms[row]):.3g} in {step} steps with scale {scale:.3g}; raise scale above the "
+            "largest eigenvalue of a mini-batch (None estimates it), or the damping if it is indefinite"
+        )
+
+
+def _samples_of(operator: LinearOperator) -> SampleOperator:
+    if not isinstance(operator, SampleOperator):
+        raise TypeError(
+            "LiSSA needs a curvature that is a mean over samples (ExactHessian, EmpiricalFisher or "
+            f"GaussNewton), got {type(operator).__name__}; use ConjugateGradient or Lanczos for it"
+        )
+    return operator

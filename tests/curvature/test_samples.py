@@ -1,0 +1,46 @@
+"""Curvature of some of the samples: the same numbers, however the data is batched."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headwater.curvature import Hessian
+from headwater.curvature.samples import select_samples
+from tests import reference
+from tests.problems import PROBLEMS, select, split
+from tests.systems import row_operator
+
+CHOSEN = torch.tensor([1, 4, 8])
+
+
+@pytest.mark.parametrize("size", [1, 4, [2, 7], 9], ids=str)
+def test_the_hessian_of_some_samples(size: int | list[int]) -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    part = Hessian(task.bind(), task.loss, split(problem.train, size)).on(CHOSEN)
+    some = select(problem.train, CHOSEN)
+    wanted = reference.hessian(problem.model, problem.loss, some)
+    assert part.n == 3
+    assert torch.allclose(part.dense(), wanted, rtol=1e-8, atol=1e-12)
+
+
+def test_the_rows_of_some_samples() -> None:
+    operator = row_operator()
+    rows = operator.gradients.dense() * operator.scale[:, None]
+    part = operator.on(CHOSEN)
+    assert part.n == 3
+    assert torch.allclose(part.dense(), reference.fisher(rows[CHOSEN]), rtol=1e-10)
+
+
+def test_batches_of_different_lengths_stay_apart() -> None:
+    batches = [(torch.zeros(4, 2), torch.arange(4)), (torch.zeros(5, 3), torch.arange(4, 9))]
+    chosen = select_samples(batches, CHOSEN)
+    assert [batch[1].tolist() for batch in chosen] == [[1], [4, 8]]
+    same = select_samples([batches[0], batches[0]], torch.tensor([0, 3, 5]))
+    assert [batch[1].tolist() for batch in same] == [[0, 3, 1]]
+
+
+def test_a_number_that_is_no_sample_is_refused() -> None:
+    with pytest.raises(IndexError, match=r"samples must be in 0\.\.8, got 9"):
+        select_samples([torch.zeros(9, 1)], torch.tensor([3, 9]))
