@@ -10,19 +10,44 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headwater.attributors.attributor import Attributor as Attributor
+    from headwater.attributors.baselines import FeatureSimilarity as FeatureSimilarity
+    from headwater.attributors.baselines import LabelMatch as LabelMatch
+    from headwater.attributors.baselines import LossOnly as LossOnly
+    from headwater.attributors.baselines import RandomScores as RandomScores
     from headwater.attributors.gradient_similarity import GradCos as GradCos
     from headwater.attributors.gradient_similarity import GradDot as GradDot
     from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
+    from headwater.attributors.knn_shapley import KNNShapley as KNNShapley
+    from headwater.attributors.rps import RPS as RPS
     from headwater.attributors.tracin import TracInCP as TracInCP
     from headwater.attributors.trak import TRAK as TRAK
 
-__all__ = ["TRAK", "Attributor", "GradCos", "GradDot", "InfluenceFunction", "TracInCP"]
+__all__ = [
+    "RPS",
+    "TRAK",
+    "Attributor",
+    "FeatureSimilarity",
+    "GradCos",
+    "GradDot",
+    "InfluenceFunction",
+    "KNNShapley",
+    "LabelMatch",
+    "LossOnly",
+    "RandomScores",
+    "TracInCP",
+]
 
 MODULES = {
     "Attributor": "attributor",
+    "FeatureSimilarity": "baselines",
     "GradCos": "gradient_similarity",
     "GradDot": "gradient_similarity",
     "InfluenceFunction": "influence_function",
+    "KNNShapley": "knn_shapley",
+    "LabelMatch": "baselines",
+    "LossOnly": "baselines",
+    "RPS": "rps",
+    "RandomScores": "baselines",
     "TRAK": "trak",
     "TracInCP": "tracin",
 }

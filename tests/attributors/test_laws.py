@@ -65,6 +65,10 @@ def test_scores_equal_the_slow_twin(row: Row, name: str) -> None:
     problem = PROBLEMS[name]()
     checkpoints = _checkpoints(row, problem)
     attributor = row.attributor(problem, checkpoints)
+    if name in row.refuses:
+        with pytest.raises(ValueError, match=row.refuses[name]):
+            attributor.cache([problem.train])
+        return
     found = float64_scores(attributor, split(problem.train, 4), split(problem.test, 3))
     wanted = row.twin(problem, [reference.at(problem.model, c) for c in checkpoints])
     _assert_close(found, wanted, 1e-10, "the fast path is not its twin")
@@ -102,6 +106,8 @@ def test_permuted_samples_permute_the_scores(name: str, seed: int) -> None:
     row, problem = TABLE[name], PROBLEMS["mlp"]()
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(problem.n, generator=generator)
+    if not row.any_sample_order:
+        rows = torch.arange(problem.n)
     columns = torch.randperm(len(problem.test[0]), generator=generator)
     permuted = dataclasses.replace(
         problem, train=select(problem.train, rows), test=select(problem.test, columns)
@@ -136,8 +142,8 @@ def test_self_influence_is_minus_the_diagonal(row: Row, problem: Problem) -> Non
     if row.margin:  # the target is m, ∇ℓ = -(1-p)∇m, and 1-p is averaged over checkpoints
         wanted = scores.diagonal() * _mean_error(row, problem)
     _assert_close(found, wanted, 1e-5, "self-influence is not the effect on the own loss")
-    assert bool((found >= 0).all()), "P is positive, self-influence is not"
-    assert len(torch.unique(found)) > 1 or row.kind.__name__ == "GradCos", "one value for all"
+    assert not row.positive or bool((found >= 0).all()), "P is positive, self-influence is not"
+    assert not row.suspects or len(torch.unique(found)) > 1, "one value for all"
 
 
 def _mean_error(row: Row, problem: Problem) -> Tensor:

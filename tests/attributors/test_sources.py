@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from headwater.attributors import Attributor
-from headwater.attributors.source import CapturedSource, StoredSource
+from headwater.attributors.source import CapturedSource, GradientSource, StoredSource
 from headwater.gradients import Gradients, GradientStore, StoreDescription, StoreWriter, concatenate
 from tests.laws import TABLE, Row
 from tests.problems import PROBLEMS, Problem, perturbed, split
@@ -29,8 +29,8 @@ def _stored(path: Path, gradients: Gradients, block: int) -> GradientStore:
     return GradientStore(path)
 
 
-def _from_stores(attributor: Attributor, problem: Problem, path: Path) -> list[StoredSource]:
-    sources = []
+def _from_stores(attributor: Attributor, problem: Problem, path: Path) -> list[GradientSource]:
+    sources: list[GradientSource] = []
     for c in range(len(attributor.task.checkpoints)):
         captured = CapturedSource(
             attributor.task,
@@ -40,6 +40,9 @@ def _from_stores(attributor: Attributor, problem: Problem, path: Path) -> list[S
             attributor.represent,
         )
         captured.capture_test([problem.test])
+        if attributor.train_function is None:  # no gradients, no stores
+            sources.append(captured)
+            continue
         train = _stored(path / f"train-{c}", captured.train(), block=4)
         test = _stored(path / f"test-{c}", captured.test(), block=2)
         sources.append(StoredSource(attributor.task, c, split(problem.train, 3), train, test))

@@ -43,7 +43,10 @@ def test_newtons_method_has_found_the_optimum(logistic: Logistic) -> None:
     assert float(gradient.norm()) < 1e-12
 
 
-@pytest.mark.parametrize("name", TABLE)
+INFORMED = [name for name, row in TABLE.items() if row.informed]
+
+
+@pytest.mark.parametrize("name", INFORMED)
 def test_scores_agree_with_leave_one_out(name: str, logistic: Logistic, truth: Tensor) -> None:
     found, least = _correlation(_scores(name, logistic), truth), TABLE[name].leave_one_out
     assert found > least, (
@@ -51,7 +54,7 @@ def test_scores_agree_with_leave_one_out(name: str, logistic: Logistic, truth: T
     )
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", INFORMED)
 def test_sums_of_scores_rank_retrained_subsets(name: str, logistic: Logistic) -> None:
     # The linear datamodeling score, with exact retraining on halves.
     generator = torch.Generator().manual_seed(0)
@@ -128,8 +131,8 @@ def test_samples_with_a_wrong_label_have_the_largest_self_influence() -> None:
     logistic.weight = logistic.fit(torch.ones(60, dtype=torch.float64))
     problem = logistic.problem()
     for name, row in TABLE.items():
-        if row.kind.__name__ == "GradCos":
-            continue  # always 1
+        if not row.suspects:
+            continue
         checkpoints = [{"weight": logistic.weight}] * row.checkpoints
         attributor = row.attributor(problem, checkpoints, damping=logistic.l2)
         found = attributor.cache([problem.train]).self_influence([problem.train])

@@ -13,12 +13,17 @@ from torch import Tensor
 
 from headwater.attributors import Attributor
 from headwater.attributors.source import CapturedSource
-from tests.laws import influence, projected, similarity
+from tests.laws import features, influence, projected, similarity
 from tests.laws.row import Row
 
 __all__ = ["TABLE", "Row", "float64_scores"]
 
-TABLE: dict[str, Row] = {**similarity.TABLE, **influence.TABLE, **projected.TABLE}
+TABLE: dict[str, Row] = {
+    **similarity.TABLE,
+    **influence.TABLE,
+    **projected.TABLE,
+    **features.TABLE,
+}
 
 
 def float64_scores(attributor: Attributor, train: Any, test: Any) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,7 +30,13 @@ class Row:
         checkpoints: how many the laws are tested with.
         margin: whether it explains the margin only.
         any_order: whether permuted checkpoints must give the same scores.
+        any_sample_order: whether permuted training samples must permute the scores (not where labels
+            are drawn by the place of a sample).
         leave_one_out: the least correlation with true leave-one-out on a convex problem.
+        informed: whether it promises to agree with retraining at all; a baseline does not.
+        positive: whether self-influence is never negative.
+        suspects: whether self-influence tells samples apart, and is large for wrong labels.
+        refuses: the problems that it is not made for, and what it says then.
     """
 
     kind: type[Attributor]
@@ -39,7 +45,12 @@ class Row:
     checkpoints: int = 1
     margin: bool = False
     any_order: bool = True
+    any_sample_order: bool = True
     leave_one_out: float = 0.2
+    informed: bool = True
+    positive: bool = True
+    suspects: bool = True
+    refuses: Mapping[str, str] = field(default_factory=dict)
 
     def attributor(
         self,

@@ -28,7 +28,7 @@ def _tracin(problem: Problem, models: Models) -> Tensor:
 
 TABLE = {
     "GradDot": Row(GradDot, lambda task, *_: GradDot(task), mean(_grad_dot), 2),
-    "GradCos": Row(GradCos, lambda task, *_: GradCos(task), mean(_grad_cos), 2),
+    "GradCos": Row(GradCos, lambda task, *_: GradCos(task), mean(_grad_cos), 2, suspects=False),
     "TracInCP": Row(
         TracInCP,
         lambda task, order, _: TracInCP(task, [RATES[c] for c in order]),

@@ -1,0 +1,186 @@
+"""Baselines: what a method must beat. They take no gradients and know nothing of training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from headwater.attributors.pairwise import PairwiseAttributor, per_batch
+from headwater.attributors.source import GradientSource
+from headwater.batches import Batch, tensors_of
+from headwater.features import all_features
+from headwater.labels import labels_of
+from headwater.task import AttributionTask
+
+__all__ = ["FeatureSimilarity", "LabelMatch", "LossOnly", "RandomScores"]
+
+
+class RandomScores(PairwiseAttributor):
+    """Score pairs at random: the level at which a method knows nothing.
+
+    v(i, j) = u(x_i, x_j, seed), uniform in [0, 1), by a hash of the contents of both samples: the
+    same numbers in any order and any batches, equal ones for equal samples. Scores have the sign
+    of `PairwiseAttributor`, no unit. Self-influence: u(x_i, x_i, seed). Cost: one read of the data.
+
+    Args:
+        task: model, loss, target and checkpoints.
+        seed: another seed, other scores.
+
+    Example:
+        >>> from headwater import targets
+        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy)
+        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
+        >>> RandomScores(task, seed=1).cache(train).attribute(train, train).shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, task: AttributionTask, seed: int = 0) -> None:
+        super().__init__(task)
+        self.seed = seed
+
+    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Return {"key": 64 bits of the content of each sample}."""
+        keys = [key for batch in batches for key in _keys(batch, self.seed)]
+        return {"key": torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))}
+
+    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
+        """Return u, (b, m)."""
+        rows, columns = (side["key"].numpy().view(np.uint64) for side in (train, test))
+        return torch.from_numpy(_uniform(rows[:, None], columns[None]))
+
+    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
+        """Return u(x_i, x_i)."""
+        keys = train["key"].numpy().view(np.uint64)
+        return torch.from_numpy(_uniform(keys, keys))
+
+
+class LabelMatch(PairwiseAttributor):
+    """Score a pair by whether the labels are the same.
+
+    v(i, j) = 1 if y_i = y_j, else 0. Scores have the sign of `PairwiseAttributor`, no unit.
+    Self-influence: 1. Cost: one read of the labels.
+
+    Args:
+        task: batches are (inputs, labels).
+
+    Example:
+        >>> from headwater import targets
+        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
+        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
+        >>> LabelMatch(task).cache(train).attribute(train, train).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Return {"label": y}."""
+        return {"label": per_batch(source, batches, labels_of)}
+
+    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
+        """Return 1[y_i = y_j], (b, m)."""
+        return (train["label"][:, None] == test["label"]).to(torch.float64)
+
+    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
+        """Return 1."""
+        return torch.ones_like(train["label"], dtype=torch.float64)
+
+
+class FeatureSimilarity(PairwiseAttributor):
+    """Score a pair by the cosine of the model's features, whatever the labels.
+
+    v(i, j) = ⟨a_i, a_j⟩ / (‖a_i‖ ‖a_j‖), a the input of the last Linear layer; 0 where a is zero.
+    Scores have the sign of `PairwiseAttributor`, no unit. Self-influence: 1 (0 where a is zero).
+    Cost: one forward pass over the data and one product of features.
+
+    Args:
+        task: model, loss, target and checkpoints.
+        layer: the Linear layer whose input is compared; default: the one that is called last.
+
+    Reference:
+        Hanawa et al., Evaluation of Similarity-based Explanations, ICLR 2021.
+
+    Example:
+        >>> from headwater import targets
+        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
+        >>> train = [(torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))]
+        >>> FeatureSimilarity(task).cache(train).attribute(train, train).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, task: AttributionTask, layer: str | None = None) -> None:
+        super().__init__(task)
+        self.layer = layer
+
+    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Return {"feature": a / ‖a‖}, (n, d)."""
+        found = all_features(source.model, self.task.loss, batches, self.layer)
+        return {"feature": normalize(found.inputs, dim=1)}
+
+    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
+        """Return the cosines, (b, m)."""
+        return train["feature"] @ test["feature"].T
+
+    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
+        """Return 1, or 0."""
+        return train["feature"].any(1).to(torch.float64)
+
+
+class LossOnly(PairwiseAttributor):
+    """Score a training sample by its own loss, the same for all test samples.
+
+    v(i, j) = ℓ_i: hard samples matter more. Scores have the sign of `PairwiseAttributor` and the unit
+    of the loss. Self-influence: ℓ_i, a strong baseline for wrong labels. Cost: one forward pass.
+
+    Args:
+        task: a loss that is not negative.
+
+    Example:
+        >>> from headwater import targets
+        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy)
+        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
+        >>> bool((LossOnly(task).cache(train).self_influence(train) > 0).all())
+        True
+    """
+
+    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Return {"loss": ℓ}, (n,)."""
+        model, loss = source.model, self.task.loss
+        with torch.no_grad():
+            return {"loss": per_batch(source, batches, lambda batch: model.values(loss, batch))}
+
+    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
+        """Return ℓ_i in every column, (b, m)."""
+        return train["loss"][:, None].repeat(1, len(test["loss"]))
+
+    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
+        """Return ℓ_i."""
+        return train["loss"]
+
+
+def _keys(batch: Batch, seed: int) -> list[int]:
+    """Return 64 bits of sha256 over the seed and each sample, numbers rounded to float32."""
+    columns = []
+    for tensor in tensors_of(batch):
+        kind = torch.float32 if tensor.is_floating_point() else torch.int64
+        columns.append(tensor.detach().to("cpu", kind).reshape(len(tensor), -1).numpy())
+    keys = []
+    for sample in zip(*columns, strict=True):
+        digest = hashlib.sha256(seed.to_bytes(8, "little", signed=True))
+        for values in sample:
+            digest.update(values.tobytes())
+        keys.append(int.from_bytes(digest.digest()[:8], "little"))
+    return keys
+
+
+def _uniform(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Mix two keys to a number in [0, 1): the last steps of SplitMix64, modulo 2^64."""
+    word = rows * np.uint64(0x9E3779B97F4A7C15) + columns
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    word ^= word >> np.uint64(31)
+    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
