@@ -1,7 +1,10 @@
 """Curvature of the training objective: linear operators, and the per-sample rows they are made of."""
 
 from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.gauss_newton import FullGaussNewton, GaussNewtonOperator
 from headwater.curvature.hessian import ExactHessian, Hessian
+from headwater.curvature.kronecker import EKFAC, KFAC
+from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator, rotate
 from headwater.curvature.operator import LinearOperator
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sample_curvature import EmpiricalFisher, GaussNewton, SampleCurvature
@@ -9,13 +12,21 @@ from headwater.curvature.sample_curvature import EmpiricalFisher, GaussNewton, S
 __all__ = [
     # which matrix
     "Curvature",
+    "EKFAC",
     "EmpiricalFisher",
     "ExactHessian",
+    "FullGaussNewton",
     "GaussNewton",
+    "KFAC",
     "SampleCurvature",
     "TrainingData",
     # operators
+    "GaussNewtonOperator",
     "Hessian",
+    "KroneckerBlock",
+    "KroneckerOperator",
     "LinearOperator",
     "RowOperator",
+    # parts of them
+    "rotate",
 ]

@@ -8,7 +8,7 @@ factors a sample, both known from the value v_i of that function: the rows of C 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -31,6 +31,9 @@ class TrainingData(Protocol):
     @property
     def model(self) -> BoundModel:
         """The model at the checkpoint."""
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the captured training gradients, block by block, in order."""
 
     def train(self) -> Gradients:
         """Return the captured gradients of all training samples."""

@@ -1,6 +1,7 @@
 """Solvers of (C + λI) x = b: what depends on the training data first, right-hand sides after."""
 
 from headwater.solvers.conjugate_gradient import ConjugateGradient
+from headwater.solvers.eigenbasis import Eigenbasis
 from headwater.solvers.explicit import Explicit
 from headwater.solvers.lanczos import Lanczos, krylov_basis
 from headwater.solvers.solver import Solution, Solver, State
@@ -13,6 +14,7 @@ __all__ = [
     "State",
     # solvers
     "ConjugateGradient",
+    "Eigenbasis",
     "Explicit",
     "Lanczos",
     "Woodbury",

@@ -1,0 +1,114 @@
+"""The full Gauss-Newton matrix against sums of Jacobians and closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headwater import AttributionTask
+from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian
+from tests import reference_curvature as twins
+from tests.problems import PROBLEMS, Logistic, Problem, Ridge, split
+
+ALL = [name for name in PROBLEMS if name != "tied weights, linear first"]
+
+
+def _operator(problem: Problem, size: int | list[int] = 4) -> GaussNewtonOperator:
+    task = problem.task()
+    return GaussNewtonOperator(task.bind(), task.loss, split(problem.train, size))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_products_are_those_of_the_jacobians(name: str) -> None:
+    problem = PROBLEMS[name]()
+    operator = _operator(problem)
+    wanted = twins.gauss_newton(problem.model, problem.loss, problem.train)
+    assert torch.allclose(operator.dense(), wanted, rtol=1e-9, atol=1e-12)
+    v = torch.randn(operator.size, 2, dtype=torch.float64)
+    assert torch.allclose(operator @ v, wanted @ v, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, [2, 6, 1], 9], ids=str)
+def test_the_batches_change_nothing(size) -> None:
+    problem = PROBLEMS["mlp"]()
+    wanted = _operator(problem, 9).dense()
+    assert torch.allclose(_operator(problem, size).dense(), wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_chunks_of_samples_and_vectors_change_nothing(monkeypatch) -> None:
+    problem = PROBLEMS["shared linear"]()
+    wanted = _operator(problem).dense()
+    monkeypatch.setattr("headwater.curvature.gauss_newton.PAIRS", 256)
+    assert torch.allclose(_operator(problem).dense(), wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("problem", [Ridge(n=9).problem(), Logistic(n=9, classes=3).problem()])
+def test_a_linear_model_has_its_hessian(problem: Problem) -> None:
+    task = problem.task()
+    hessian = Hessian(task.bind(), task.loss, [problem.train]).dense()
+    assert torch.allclose(_operator(problem).dense(), hessian, rtol=1e-10, atol=1e-12)
+
+
+def test_it_is_positive_where_the_hessian_is_not() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    hessian = Hessian(task.bind(), task.loss, [problem.train]).dense()
+    assert float(torch.linalg.eigvalsh(hessian)[0]) < -1e-3
+    assert float(torch.linalg.eigvalsh(_operator(problem).dense())[0]) > -1e-12
+
+
+def test_the_loss_may_read_attributes_of_the_model() -> None:
+    problem = PROBLEMS["mlp"]()
+    model = problem.model
+
+    def loss(model, batch):
+        return problem.loss(model, batch) / model.head.out_features
+
+    found = GaussNewtonOperator(AttributionTask(model, loss).bind(), loss, [problem.train])
+    assert torch.allclose(found.dense(), _operator(problem).dense() / 3, rtol=1e-10)
+
+
+def _refuses(model: nn.Module, loss, batch: tuple[Tensor, ...], words: str) -> None:
+    task = AttributionTask(model, loss)
+    with pytest.raises(ValueError, match=words):
+        FullGaussNewton().check(task.bind(), task, batch)
+
+
+def test_a_loss_that_does_not_call_the_model_once_is_refused() -> None:
+    problem = PROBLEMS["mlp"]()
+    twice = lambda model, b: (model(b[0]) - model(-b[0])).square().sum(1)  # noqa: E731
+    never = lambda model, b: model.body(b[0]).sum(1)  # noqa: E731
+    _refuses(problem.model, twice, problem.train, r"calls the model once.*got 2 calls \(Tensor")
+    _refuses(problem.model, never, problem.train, r"got 0 calls \(none\); use ExactHessian")
+
+
+def test_a_model_that_returns_no_tensor_is_refused() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 2, dtype=torch.float64)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.layer(x), x
+
+    loss = lambda model, b: model(b[0])[0].square().sum(1)  # noqa: E731
+    _refuses(Pair(), loss, PROBLEMS["mlp"]().train, r"got 1 calls \(tuple\)")
+
+
+def test_a_loss_that_reads_the_parameters_is_refused() -> None:
+    problem = PROBLEMS["mlp"]()
+
+    def penalised(model, batch):
+        return problem.loss(model, batch) + model.head.weight.square().sum()
+
+    changed = {k: t + 1.0 for k, t in problem.model.state_dict().items()}
+    task = AttributionTask(problem.model, penalised, checkpoints=changed)
+    with pytest.raises(ValueError, match="through the model's output alone"):
+        FullGaussNewton().check(task.bind(), task, problem.train)
+
+
+def test_no_samples_are_refused() -> None:
+    task = PROBLEMS["mlp"]().task()
+    with pytest.raises(ValueError, match="needs training samples, got none"):
+        GaussNewtonOperator(task.bind(), task.loss, [])

@@ -1,0 +1,177 @@
+"""Slow, obviously correct twins of the structured curvatures: loops of autograd, dense matrices.
+
+As in tests/reference.py: no torch.func, no hooks, no factors that are not checked against autograd.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.reference import Function, per_sample_gradients
+
+
+def _singles(batch: Any) -> Iterator[Any]:
+    for i in range(len(batch[0])):
+        yield tuple(t[i : i + 1] for t in batch)
+
+
+def _rows(outputs: Tensor, inputs: list[Tensor]) -> Tensor:
+    """d outputs / d inputs, one backward pass an entry."""
+    rows = []
+    for entry in outputs.flatten():
+        if not entry.requires_grad:
+            rows.append(torch.cat([torch.zeros_like(t).flatten() for t in inputs]))
+            continue
+        found = torch.autograd.grad(entry, inputs, retain_graph=True, allow_unused=True)
+        pairs = zip(inputs, found, strict=True)
+        rows.append(
+            torch.cat([(torch.zeros_like(t) if g is None else g).flatten() for t, g in pairs])
+        )
+    return torch.stack(rows)
+
+
+def gauss_newton(model: nn.Module, loss: Function, batch: Any) -> Tensor:
+    """(1/n) Σ Jᵀ (∂²ℓ/∂z²) J, one sample after the other, (p, p)."""
+    model = copy.deepcopy(model).eval()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    total = 0.0
+    for one in _singles(batch):
+        outputs: list[Tensor] = []
+
+        def recording(*args: Tensor, outputs: list[Tensor] = outputs) -> Tensor:
+            outputs.append(model(*args))
+            return outputs[0]
+
+        loss(recording, one)
+        z = outputs[0].detach().requires_grad_()
+        value = loss(lambda *args, z=z: z, one)[0]
+        (slope,) = torch.autograd.grad(value, z, create_graph=True)
+        jacobian = _rows(outputs[0], parameters)
+        total = total + jacobian.T @ _rows(slope, [z]).detach() @ jacobian
+    return total / len(batch[0])
+
+
+def sampled_labels(model: nn.Module, batch: Any, draws: int = 1, seed: int = 0) -> Any:
+    """The samples `draws` times, with labels drawn from the model's softmax, one at a time."""
+    model, inputs, labels = copy.deepcopy(model).eval(), [], []
+    for d in range(draws):
+        stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, d])))
+        for x, _ in _singles(batch):
+            with torch.no_grad():
+                probabilities = torch.softmax(model(x)[0].double(), 0).tolist()
+            u, label, passed = stream.random(), 0, probabilities[0]
+            while passed <= u and label < len(probabilities) - 1:
+                label += 1
+                passed += probabilities[label]
+            inputs.append(x)
+            labels.append(label)
+    return torch.cat(inputs), torch.tensor(labels)
+
+
+def _recorded(module: nn.Linear, seen: list[tuple[Tensor, Tensor]]) -> None:
+    """Make a Linear module keep its inputs and its outputs, which keep their gradients."""
+
+    def forward(x: Tensor) -> Tensor:
+        z = F.linear(x, module.weight, module.bias)
+        if not z.requires_grad:
+            z.requires_grad_()
+        z.retain_grad()
+        seen.append((x.detach(), z))
+        return z.clone()
+
+    module.forward = forward
+
+
+def _pairs(module: nn.Linear, seen: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """(a, e) of every position of every call, a with a 1 at the end for a trainable bias."""
+    one = [torch.ones(1, dtype=module.weight.dtype)]
+    has_bias = module.bias is not None and module.bias.requires_grad
+    found = []
+    for x, z in seen:
+        errors = torch.zeros_like(z) if z.grad is None else z.grad
+        d_in, d_out = x.shape[-1], z.shape[-1]
+        for a, e in zip(x.reshape(-1, d_in), errors.reshape(-1, d_out), strict=True):
+            found.append((torch.cat([a, *one]) if has_bias else a, e))
+    return found
+
+
+def layer_factors(model: nn.Module, loss: Function, batch: Any) -> dict[str, list[list[Any]]]:
+    """(a, e) of each Linear layer whose whole gradient is Σ_t e aᵀ: layer, sample, position."""
+    model = copy.deepcopy(model).eval()
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.requires_grad
+    }
+    seen: dict[str, list] = {name: [] for name in layers}
+    for name, module in layers.items():
+        _recorded(module, seen[name])
+    found: dict[str, list] = {name: [] for name in layers}
+    for one in _singles(batch):
+        model.zero_grad()
+        for calls in seen.values():
+            calls.clear()
+        loss(model, one)[0].backward()
+        for name, module in layers.items():
+            pairs = _pairs(module, seen[name])
+            found[name].append(pairs)
+            own = sum(torch.outer(e, a[: module.in_features]) for a, e in pairs)
+            if not torch.allclose(own, module.weight.grad, atol=1e-12):
+                found[name].append("more than its factors")
+    return {name: pairs for name, pairs in found.items() if "more than its factors" not in pairs}
+
+
+def kronecker_factors(samples: list[list[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
+    """A, the mean of a aᵀ over all positions, and S, the mean over samples of Σ_t e eᵀ."""
+    positions = [pair for pairs in samples for pair in pairs]
+    inputs = sum(torch.outer(a, a) for a, _ in positions) / len(positions)
+    return inputs, sum(torch.outer(e, e) for _, e in positions) / len(samples)
+
+
+def kfac_block(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
+    """S ⊗ A, for gradients (d_out, d_in (+ 1)) flattened row by row."""
+    inputs, errors = kronecker_factors(samples)
+    return torch.kron(errors, inputs)
+
+
+def ekfac_block(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
+    """Q diag(mean of (Qᵀg)²) Qᵀ with Q = Q_S ⊗ Q_A."""
+    inputs, errors = kronecker_factors(samples)
+    basis = torch.kron(torch.linalg.eigh(errors)[1], torch.linalg.eigh(inputs)[1])
+    gradients = [sum(torch.outer(e, a) for a, e in pairs).flatten() for pairs in samples]
+    moments = sum((basis.T @ g).square() for g in gradients) / len(samples)
+    return basis @ torch.diag(moments) @ basis.T
+
+
+def layer_fisher(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
+    """The mean of g gᵀ over one layer."""
+    gradients = [sum(torch.outer(e, a) for a, e in pairs).flatten() for pairs in samples]
+    return sum(torch.outer(g, g) for g in gradients) / len(samples)
+
+
+def kronecker(model: nn.Module, loss: Function, batch: Any, block: Any) -> Tensor:
+    """One block a layer, and the mean squared gradients of all other parameters, (p, p)."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    sizes = [p.numel() for p in model.parameters() if p.requires_grad]
+    starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+    matrix = torch.diag(per_sample_gradients(model, loss, batch).square().mean(0))
+    for name, samples in layer_factors(model, loss, batch).items():
+        prefix = f"{name}." if name else ""
+        a, e = samples[0][0]
+        d_in = model.get_submodule(name).in_features
+        places = []
+        for row in range(len(e)):
+            weight = starts[f"{prefix}weight"] + row * d_in
+            places += list(range(weight, weight + d_in))
+            if len(a) > d_in:
+                places.append(starts[f"{prefix}bias"] + row)
+        where = torch.tensor(places)
+        matrix[where[:, None], where] = block(samples)
+    return matrix
