@@ -22,6 +22,7 @@ TABLE: dict[str, Row] = {
     **similarity.TABLE,
     **influence.TABLE,
     **projected.TABLE,
+    **structured.TABLE,
     **features.TABLE,
 }
 
