@@ -43,6 +43,18 @@ def values(model: nn.Module, function: Function, batch: Any) -> Tensor:
         return torch.stack([function(model, one)[0] for one in ones])
 
 
+def layers(model: nn.Module) -> list[slice]:
+    """Where the trainable parameters of one module after the other lie in a gradient."""
+    found: dict[str, slice] = {}
+    start = 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            module, stop = name.rpartition(".")[0], start + parameter.numel()
+            found[module] = slice(found[module].start if module in found else start, stop)
+            start = stop
+    return list(found.values())
+
+
 def per_sample_gradients(model: nn.Module, function: Function, batch: Any) -> Tensor:
     """∇f_i, one backward pass a sample, (n, p)."""
     model = copy.deepcopy(model).eval()
@@ -168,6 +180,14 @@ def influence(train: Tensor, test: Tensor, curvature: Tensor, damping: float) ->
     """-(1/n) f_jᵀ (C + λI)^-1 g_i, pair by pair."""
     inverse = damped_inverse(curvature, damping)
     return gradient_products(train, test @ inverse) / len(train)
+
+
+def relative_influence(train: Tensor, test: Tensor, inverse: Tensor, norm: str) -> Tensor:
+    """-(1/n) f_jᵀ P g_i / √(g_iᵀ P g_i), or / ‖P g_i‖, sample by sample."""
+    scores = gradient_products(train, test @ inverse) / len(train)
+    for i, g in enumerate(train):
+        scores[i] /= (g @ inverse @ g).sqrt() if norm == "loss" else (inverse @ g).norm()
+    return scores
 
 
 def trak(train: Tensor, test: Tensor, projection: Tensor, damping: float) -> Tensor:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from headwater.attributors.gradient_similarity import GradDot as GradDot
     from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
     from headwater.attributors.knn_shapley import KNNShapley as KNNShapley
+    from headwater.attributors.projected_influence import ProjectedInfluence as ProjectedInfluence
+    from headwater.attributors.relative_influence import RelatIF as RelatIF
     from headwater.attributors.rps import RPS as RPS
     from headwater.attributors.tracin import TracInCP as TracInCP
     from headwater.attributors.trak import TRAK as TRAK
@@ -33,7 +35,9 @@ __all__ = [
     "KNNShapley",
     "LabelMatch",
     "LossOnly",
+    "ProjectedInfluence",
     "RandomScores",
+    "RelatIF",
     "TracInCP",
 ]
 
@@ -46,8 +50,10 @@ MODULES = {
     "KNNShapley": "knn_shapley",
     "LabelMatch": "baselines",
     "LossOnly": "baselines",
+    "ProjectedInfluence": "projected_influence",
     "RPS": "rps",
     "RandomScores": "baselines",
+    "RelatIF": "relative_influence",
     "TRAK": "trak",
     "TracInCP": "tracin",
 }

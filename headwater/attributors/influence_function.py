@@ -11,7 +11,7 @@ from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
 from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, LinearOperator
 from headwater.gradients import Gradients
-from headwater.solvers import Solver, State, Woodbury
+from headwater.solvers import Solver, State
 from headwater.task import AttributionTask, SampleFunction
 
 __all__ = ["InfluenceFunction"]
@@ -27,7 +27,8 @@ class InfluenceFunction(Attributor):
     Args:
         task: model, loss, target and checkpoints.
         solver: how (C + λI)^-1 is applied, with its damping λ.
-        curvature: C; default: the exact Hessian, for `Woodbury` the empirical Fisher.
+        curvature: C; default: the exact Hessian, or the empirical Fisher for a
+            solver that needs rows (`Woodbury`, `DataInf`).
 
     Reference:
         Koh and Liang, Understanding Black-box Predictions via Influence Functions, ICML 2017.
@@ -38,7 +39,7 @@ class InfluenceFunction(Attributor):
     ) -> None:
         super().__init__(task)
         if curvature is None:
-            curvature = EmpiricalFisher() if isinstance(solver, Woodbury) else ExactHessian()
+            curvature = EmpiricalFisher() if solver.needs_rows else ExactHessian()
         self.solver, self.curvature = solver, curvature
 
     @property

@@ -8,6 +8,7 @@ from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOper
 from headwater.curvature.operator import LinearOperator
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sample_curvature import EmpiricalFisher, GaussNewton, SampleCurvature
+from headwater.curvature.samples import SampleOperator
 
 __all__ = [
     # which matrix
@@ -27,6 +28,7 @@ __all__ = [
     "KroneckerOperator",
     "LinearOperator",
     "RowOperator",
+    "SampleOperator",
     # parts of them
     "rotate",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headwater.attributors import Attributor
 from headwater.attributors.source import CapturedSource
-from tests.laws import features, influence, projected, similarity, structured
+from tests.laws import features, influence, iterative, projected, similarity, structured
 from tests.laws.row import Row
 
 __all__ = ["TABLE", "Row", "float64_scores"]
@@ -21,6 +21,7 @@ __all__ = ["TABLE", "Row", "float64_scores"]
 TABLE: dict[str, Row] = {
     **similarity.TABLE,
     **influence.TABLE,
+    **iterative.TABLE,
     **projected.TABLE,
     **structured.TABLE,
     **features.TABLE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headwater.curvature import GaussNewton, RowOperator
 from headwater.gradients import DenseGradients, GradientCapture
@@ -14,25 +14,13 @@ from tests.problems import PROBLEMS, Problem
 from tests.systems import Matrix, random, row_operator
 
 
-def layers(model: nn.Module) -> list[slice]:
-    """Return where the parameters of one module after the other lie in a gradient."""
-    found: dict[str, slice] = {}
-    start = 0
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            module, stop = name.rpartition(".")[0], start + parameter.numel()
-            found[module] = slice(found[module].start if module in found else start, stop)
-            start = stop
-    return list(found.values())
-
-
 def _captured(problem: Problem) -> tuple[RowOperator, DenseGradients, Tensor]:
     """Return the operator of factored gradients, test gradients, and the slow inverse."""
     task = problem.task(target=None)
     gradients = GradientCapture(task.bind(), task.loss)(problem.train)
     scale = random(len(gradients), seed=5).abs() + 0.2
     rows = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
-    inverse = reference.data_inf(rows * scale[:, None], 0.3, layers(problem.model))
+    inverse = reference.data_inf(rows * scale[:, None], 0.3, reference.layers(problem.model))
     test = GradientCapture(task.bind(), task.loss)(problem.test)
     return RowOperator(gradients, scale), test, inverse
 
