@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headwater.attributors.baselines import LabelMatch as LabelMatch
     from headwater.attributors.baselines import LossOnly as LossOnly
     from headwater.attributors.baselines import RandomScores as RandomScores
+    from headwater.attributors.data_value_embedding import DataValueEmbedding as DataValueEmbedding
     from headwater.attributors.gradient_similarity import GradCos as GradCos
     from headwater.attributors.gradient_similarity import GradDot as GradDot
     from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
@@ -28,6 +29,7 @@ __all__ = [
     "RPS",
     "TRAK",
     "Attributor",
+    "DataValueEmbedding",
     "FeatureSimilarity",
     "GradCos",
     "GradDot",
@@ -43,6 +45,7 @@ __all__ = [
 
 MODULES = {
     "Attributor": "attributor",
+    "DataValueEmbedding": "data_value_embedding",
     "FeatureSimilarity": "baselines",
     "GradCos": "gradient_similarity",
     "GradDot": "gradient_similarity",

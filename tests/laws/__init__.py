@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headwater.attributors import Attributor
 from headwater.attributors.source import CapturedSource
-from tests.laws import features, influence, iterative, projected, similarity, structured
+from tests.laws import data_value, features, influence, iterative, projected, similarity, structured
 from tests.laws.row import Row
 
 __all__ = ["TABLE", "Row", "float64_scores"]
@@ -25,6 +25,7 @@ TABLE: dict[str, Row] = {
     **projected.TABLE,
     **structured.TABLE,
     **features.TABLE,
+    **data_value.TABLE,
 }
 
 
