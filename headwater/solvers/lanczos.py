@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_finite, check_memory, check_positive, check_shape
 from headwater.curvature import LinearOperator
+from headwater.gradients import DenseGradients, Gradients
 from headwater.solvers.solver import Solution, Solver, State, relative_residuals
 
 __all__ = ["Lanczos", "krylov_basis", "largest_eigenvalue"]
@@ -75,6 +76,27 @@ class Lanczos(Solver):
         residual = relative_residuals(operator, self.damping, x, rhs)
         steps = torch.full((len(rhs),), len(state["values"]), dtype=torch.int64)
         return Solution(x, residual, steps, residual < 1e-3)
+
+    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return the solutions without their residuals, whose product would cost more than they do."""
+        return {"vectors": self.values(operator, state, test.dense())}
+
+    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
+        """Return c_iᵀ (Λ + λI)^-1 c_i + (‖g_i‖² - ‖c_i‖²) / λ with c_i = V g_i, (n,)."""
+        return self._squares(state, train, power=1)
+
+    def squared_solution_norms(
+        self, operator: LinearOperator, state: State, train: Gradients
+    ) -> Tensor:
+        """Return c_iᵀ (Λ + λI)^-2 c_i + (‖g_i‖² - ‖c_i‖²) / λ², (n,)."""
+        return self._squares(state, train, power=2)
+
+    def _squares(self, state: State, train: Gradients, power: int) -> Tensor:
+        inside = train.inner(DenseGradients(state["vectors"])).to(torch.float64).square()
+        total = inside @ (state["values"] + self.damping) ** -power
+        if self.residual:
+            total += (train.squared_norms() - inside.sum(1)) / self.damping**power
+        return total
 
     def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
         """Return the solution for each row of rhs, without its residual."""

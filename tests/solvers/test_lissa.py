@@ -81,19 +81,6 @@ def test_lissa_on_mini_batches_comes_near_the_inverse() -> None:
     assert not bool(solution.converged.any()), "a residual of some per cent is not convergence"
 
 
-def test_lissa_is_the_inverse_of_the_whole_hessian_not_a_sum_over_batches() -> None:
-    # dattri adds up the inverses of the batches (D2).
-    problem = PROBLEMS["logistic"]()
-    task, rhs = problem.task(), random(2, 12)
-    matrix = reference.hessian(problem.model, problem.loss, problem.train)
-    wanted = rhs @ reference.damped_inverse(matrix, 2.0)
-    for size in (4, 9):
-        operator = Hessian(task.bind(), task.loss, split(problem.train, size))
-        solver = LiSSA(2.0, depth=60, batch_size=9)
-        found = solver.solve(operator, solver.prepare(operator), rhs).value
-        assert torch.allclose(found, wanted, rtol=1e-8, atol=1e-10)
-
-
 @pytest.mark.parametrize("depth", [1, 10, 500])
 def test_stopping_early_is_a_hidden_damping(depth: int) -> None:
     # Σ_{t≤J} (1 - μ/s)^t / s = (1 - (1 - μ/s)^(J+1)) / μ, and (J+1)/s where μ = 0.
