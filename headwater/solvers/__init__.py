@@ -1,9 +1,11 @@
 """Solvers of (C + λI) x = b: what depends on the training data first, right-hand sides after."""
 
 from headwater.solvers.conjugate_gradient import ConjugateGradient
+from headwater.solvers.data_inf import DataInf
 from headwater.solvers.eigenbasis import Eigenbasis
 from headwater.solvers.explicit import Explicit
 from headwater.solvers.lanczos import Lanczos, krylov_basis
+from headwater.solvers.lissa import LiSSA
 from headwater.solvers.solver import Solution, Solver, State
 from headwater.solvers.woodbury import Woodbury
 
@@ -14,9 +16,11 @@ __all__ = [
     "State",
     # solvers
     "ConjugateGradient",
+    "DataInf",
     "Eigenbasis",
     "Explicit",
     "Lanczos",
+    "LiSSA",
     "Woodbury",
     # parts of them
     "krylov_basis",
