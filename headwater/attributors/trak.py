@@ -1,23 +1,46 @@
-"""TRAK: randomly projected gradients of the margin, whitened, averaged over an ensemble."""
+"""TRAK: projected gradients of the margin, whitened, averaged over an ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor, Rows
+from headwater.attributors.block_gram import (
+    Blocks,
+    block_sizes,
+    check_blocks,
+    factorise,
+    gram_blocks,
+    whiten,
+)
+from headwater.attributors.soft_threshold import check_fraction, soft_threshold
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
 from headwater.checks import check_positive
+from headwater.curvature.curvature import TrainingData
 from headwater.curvature.sample_curvature import check_margin
 from headwater.gradients import DenseGradients, Gradients
-from headwater.projections import Projection
+from headwater.projections import GradientProjection
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["TRAK"]
+__all__ = ["LearnedProjection", "TRAK"]
+
+ROWS = 4096
+"""Training samples that are scored at a time, where their features are kept."""
+
+
+class LearnedProjection(Protocol):
+    """A projection that is computed from the training data, such as `ArnoldiProjection`."""
+
+    def fit(self, source: TrainingData) -> Tensor:
+        """Return the rows of P at one checkpoint, (k, p)."""
 
 
 class TRAK(Attributor):
@@ -25,13 +48,19 @@ class TRAK(Attributor):
 
     φ = P∇m (k numbers a sample, another P for every checkpoint), m the margin log p/(1-p):
     scores[i, j] = mean_c[ φ_j (ΦᵀΦ + λI)^-1 φ_i ] · mean_c[ 1-p_i ].
-    Self-influence: mean_c[ φ_i (ΦᵀΦ + λI)^-1 φ_i ] · mean_c[ 1-p_i ]². Cost: one projection of
-    every gradient, and k × k algebra.
+    With blocks, Σ_b φ_jb (Φ_bᵀΦ_b + λI)^-1 φ_ib: all that is between two blocks is left out, which
+    allows many more dimensions than samples (TRAK-WOMP).
+    Self-influence: mean_c[ φ_i (ΦᵀΦ + λI)^-1 φ_i ] · mean_c[ 1-p_i ]², without the threshold.
+    Cost: one projection of every gradient, and k × k algebra.
 
     Args:
         task: its target must be the margin of its loss; checkpoints are independently trained models.
-        projection: kind, dimension k and seed; None where the gradients are projected already.
+        projection: random, or learned (`ArnoldiProjection`: the Hessian's leading directions, kept in
+            the state); None where the gradients are projected already.
         damping: λ ≥ 0, absolute, added to ΦᵀΦ.
+        blocks: number or sizes of the diagonal blocks of ΦᵀΦ; "layers": one a layer.
+        soft_threshold: fraction of the training samples whose score for a test sample is kept, see
+            `headwater.attributors.soft_threshold`; None: all.
 
     Raises:
         ValueError: if the damping is negative, or the target is not the margin of the loss.
@@ -41,11 +70,20 @@ class TRAK(Attributor):
     """
 
     def __init__(
-        self, task: AttributionTask, projection: Projection | None, damping: float = 0.0
+        self,
+        task: AttributionTask,
+        projection: GradientProjection | LearnedProjection | None,
+        damping: float = 0.0,
+        blocks: Blocks = 1,
+        soft_threshold: float | None = None,
     ) -> None:
         super().__init__(task)
         check_positive("damping", damping, allow_zero=True)
+        check_blocks(blocks)
+        if soft_threshold is not None:
+            check_fraction(soft_threshold)
         self.projection, self.damping = projection, damping
+        self.blocks, self.soft_threshold = blocks, soft_threshold
 
     @property
     def train_function(self) -> SampleFunction:
@@ -54,40 +92,50 @@ class TRAK(Attributor):
 
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Project, with a projection of this checkpoint's own."""
-        if self.projection is None:
-            return gradients
-        return gradients.project(self.projection.for_checkpoint(checkpoint))
+        if isinstance(self.projection, GradientProjection):
+            return gradients.project(self.projection.for_checkpoint(checkpoint))
+        return gradients
 
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a target that is not the margin of the loss."""
         check_margin(source.model, self.task.loss, self.task.target, batch)
 
     def prepare(self, source: GradientSource) -> State:
-        """Return {"gram": ΦᵀΦ}, (k, k) in float64; it does not depend on the damping."""
-        gram: Tensor | None = None
-        for block in source.train_blocks():
-            phi = block.dense().to(torch.float64)
-            gram = phi.T @ phi if gram is None else gram.addmm_(phi.T, phi)
-        assert gram is not None
-        return {"gram": gram}
+        """Return the blocks of ΦᵀΦ in float64, whatever the damping.
+
+        Where P is learned, with "basis": P (k, p), and "features": Φ (n, k).
+        """
+        if self.projection is None or isinstance(self.projection, GradientProjection):
+            sizes = block_sizes(self.blocks, next(iter(source.train_blocks())))
+            return gram_blocks((block.dense() for block in source.train_blocks()), sizes)
+        basis = self.projection.fit(source)
+        directions = DenseGradients(basis)
+        features = torch.cat([block.inner(directions) for block in source.train_blocks()])
+        sizes = block_sizes(self.blocks, DenseGradients(features))
+        return {"basis": basis, "features": features, **gram_blocks([features], sizes)}
 
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"vectors": (ΦᵀΦ + λI)^-1 φ_j}, (m, k)."""
-        return {"vectors": self._whiten(state, source.test().dense())}
+        """Return {"vectors": (ΦᵀΦ + λI)^-1 φ_j}, (m, k), and the features if they are kept."""
+        factors, test = factorise(state, self.damping), source.test()
+        if "basis" not in state:
+            return {"vectors": whiten(factors, test.dense())}
+        phi = test.inner(DenseGradients(state["basis"]))
+        return {"vectors": whiten(factors, phi), "features": state["features"]}
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield φ_i (ΦᵀΦ + λI)^-1 φ_j: two minus signs, ∇ℓ = -(1-p)∇m, have met."""
-        whitened, start = DenseGradients(solved["vectors"]), 0
-        for block in source.train_blocks():
-            yield slice(start, start + len(block)), block.inner(whitened)
-            start += len(block)
+        start = 0
+        for phi in _features(source, solved):
+            yield slice(start, start + len(phi)), phi @ solved["vectors"].T
+            start += len(phi)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return φ_i (ΦᵀΦ + λI)^-1 φ_i."""
-        parts = []
-        for block in source.train_blocks():
-            phi = block.dense()
-            parts.append((phi * self._whiten(state, phi)).sum(1, dtype=torch.float64))
+        factors = factorise(state, self.damping)
+        parts = [
+            (phi * whiten(factors, phi)).sum(1, dtype=torch.float64)
+            for phi in _features(source, state)
+        ]
         return torch.cat(parts)
 
     def sample_weight(self, source: GradientSource) -> Tensor:
@@ -95,16 +143,21 @@ class TRAK(Attributor):
         values = torch.cat([block.values for block in source.train_blocks()])
         return torch.sigmoid(-values.to(torch.float64))
 
-    def _whiten(self, state: State, phi: Tensor) -> Tensor:
-        gram = state["gram"].clone()
-        gram.diagonal().add_(self.damping)
-        factor, info = torch.linalg.cholesky_ex(gram)
-        # Pivots of a singular matrix are rounding errors, which may well be positive.
-        pivots = factor.diagonal().square()
-        least = len(gram) * torch.finfo(gram.dtype).eps * gram.diagonal().max()
-        if int(info) != 0 or bool((pivots <= least).any()):
-            raise ValueError(
-                f"ΦᵀΦ + λI must be positive definite, got a singular matrix of size {len(gram)} with "
-                f"damping {self.damping}; use a dimension below the number of samples, or damping > 0"
-            )
-        return torch.cholesky_solve(phi.to(torch.float64).T, factor).T.to(phi.dtype).contiguous()
+    def scores_into(
+        self,
+        out: NDArray[np.float32],
+        sources: Sequence[GradientSource],
+        solved: Sequence[State],
+    ) -> None:
+        """Write the scores into an array (n_train, n_test), and shrink them if asked to."""
+        super().scores_into(out, sources, solved)
+        if self.soft_threshold is not None:
+            soft_threshold(out, self.soft_threshold)
+
+
+def _features(source: GradientSource, state: State) -> Iterator[Tensor]:
+    """Yield Φ, some rows at a time: as it is kept, or as the source has it."""
+    if "features" in state:
+        yield from state["features"].split(ROWS)
+    else:
+        yield from (block.dense() for block in source.train_blocks())

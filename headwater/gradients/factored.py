@@ -12,7 +12,7 @@ from headwater.gradients.dense import DenseGradients
 from headwater.gradients.gradients import Gradients
 from headwater.gradients.linear import WORKSPACE, LinearFactors
 from headwater.parameters import ParameterLayout
-from headwater.projections import GradientProjection
+from headwater.projections import GradientProjection, LayerwiseProjection
 
 __all__ = ["FactoredGradients", "GradientScheme", "LinearLayer"]
 
@@ -232,6 +232,8 @@ class FactoredGradients(Gradients):
     def project(self, projection: GradientProjection) -> DenseGradients:
         """Return P∇f_i, (n, k); where the projection is layer-wise, with its blocks."""
         blocks = projection.of_factors(self)
-        sizes = tuple(int(block.shape[1]) for block in blocks)
+        sizes: tuple[int, ...] = ()
+        if isinstance(projection, LayerwiseProjection):
+            sizes = tuple(int(block.shape[1]) for block in blocks)
         vectors = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
         return DenseGradients(vectors, self.values, sizes)

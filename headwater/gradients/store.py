@@ -282,7 +282,8 @@ def _check_same(head: dict[str, Any], expected: dict[str, Any], path: Path) -> N
 
 def _scheme_to_json(gradients: Gradients) -> dict[str, Any] | None:
     if not isinstance(gradients, FactoredGradients):
-        return None
+        blocks = gradients.blocks if isinstance(gradients, DenseGradients) else ()
+        return {"blocks": list(blocks)} if blocks else None
     scheme = gradients.scheme
     return {
         "layout": [[name, list(shape)] for name, shape in scheme.layout.shapes],
@@ -291,8 +292,8 @@ def _scheme_to_json(gradients: Gradients) -> dict[str, Any] | None:
 
 
 def _like_from_json(scheme: dict[str, Any] | None) -> Gradients:
-    if scheme is None:
-        return DenseGradients(torch.zeros(0, 1))
+    if scheme is None or "blocks" in scheme:
+        return DenseGradients(torch.zeros(0, 1), None, tuple(scheme["blocks"] if scheme else ()))
     layout = ParameterLayout(tuple((name, tuple(shape)) for name, shape in scheme["layout"]))
     layers = tuple(LinearLayer(*layer) for layer in scheme["layers"])
     empty = torch.zeros(0)

@@ -1,5 +1,6 @@
 """Solvers of (C + λI) x = b: what depends on the training data first, right-hand sides after."""
 
+from headwater.solvers.arnoldi_projection import ArnoldiProjection
 from headwater.solvers.conjugate_gradient import ConjugateGradient
 from headwater.solvers.data_inf import DataInf
 from headwater.solvers.eigenbasis import Eigenbasis
@@ -23,5 +24,6 @@ __all__ = [
     "LiSSA",
     "Woodbury",
     # parts of them
+    "ArnoldiProjection",
     "krylov_basis",
 ]

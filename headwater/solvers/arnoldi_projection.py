@@ -1,0 +1,84 @@
+"""A projection learned from the curvature, in place of a random one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from headwater.checks import check_positive
+from headwater.curvature.curvature import TrainingData
+from headwater.curvature.hessian import ExactHessian
+from headwater.solvers.lanczos import krylov_basis
+
+__all__ = ["ArnoldiProjection"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArnoldiProjection:
+    """Project on the leading directions of the Hessian: P = Λ^(-1/2) Vᵀ at each checkpoint.
+
+    ⟨Px, Py⟩ = xᵀ H⁺ y on these directions, Λ and V being the k largest positive Ritz pairs of the
+    Hessian of the mean loss. It depends on the training data: TRAK computes it from them, and
+    keeps it in its state. Cost: `krylov` Hessian products, and k vectors of length p.
+
+    Args:
+        dimension: k.
+        seed: of the start vector.
+        krylov: dimension of the Krylov space that the pairs are taken from; default: 2k.
+
+    Reference:
+        Schioppa et al., Scaling Up Influence Functions, AAAI 2022.
+        Deng et al., dattri: A Library for Efficient Data Attribution, NeurIPS 2024, appendix E.
+
+    Example:
+        >>> import torch
+        >>> from headwater import AttributionTask
+        >>> from headwater.attributors.source import CapturedSource
+        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
+        >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
+        >>> source = CapturedSource(task, 0, [torch.tensor([[1.0, 0.0], [0.0, 4.0]])], None, None)
+        >>> ArnoldiProjection(dimension=1).fit(source).norm()  # H = diag(1/2, 8)
+        tensor(0.3536)
+    """
+
+    dimension: int
+    seed: int = 0
+    krylov: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_positive("the projection's dimension", self.dimension)
+        if self.krylov is not None and self.krylov < self.dimension:
+            raise ValueError(
+                f"krylov must be at least the dimension {self.dimension}, got {self.krylov}; "
+                "a Krylov space has no more directions than that"
+            )
+
+    def fit(self, source: TrainingData) -> Tensor:
+        """Return the rows of P at one checkpoint, (k, p); fewer where H has fewer positive ones.
+
+        Raises:
+            ValueError: if the Hessian has no positive direction.
+        """
+        hessian = ExactHessian().operator(source, {})
+        rank = self.krylov if self.krylov is not None else 2 * self.dimension
+        values, vectors = krylov_basis(hessian, rank, self.seed)
+        values, vectors = values[: self.dimension], vectors[: self.dimension]
+        if not len(values):
+            raise ValueError(
+                "the Hessian must have a positive direction, found none; "
+                "use a checkpoint nearer to a minimum, or a random projection"
+            )
+        if len(values) < self.dimension:
+            log.warning(
+                "the Hessian has %d positive directions in a Krylov space of %d, not the %d asked "
+                "for; raise krylov, or lower the dimension",
+                len(values),
+                rank,
+                self.dimension,
+            )
+        return vectors * values.rsqrt().to(vectors.dtype)[:, None]

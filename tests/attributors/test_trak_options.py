@@ -1,0 +1,187 @@
+"""TRAK's options: blocks of the Gram matrix, sparse scores, and a learned projection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from headwater import projections, targets
+from headwater.attributors import TRAK
+from headwater.attributors.soft_threshold import soft_threshold
+from headwater.attributors.source import CapturedSource
+from headwater.projections import Kronecker, Rademacher
+from headwater.solvers import ArnoldiProjection
+from tests.problems import PROBLEMS, Logistic, Problem, Ridge, split
+
+
+@pytest.fixture
+def problem() -> Problem:
+    return PROBLEMS["mlp"]()
+
+
+def _trak(problem: Problem, projection, **parts) -> TRAK:
+    return TRAK(problem.task(target=targets.margin), projection, **parts)
+
+
+def _source(attributor: TRAK, problem: Problem) -> CapturedSource:
+    return CapturedSource(
+        attributor.task, 0, [problem.train], attributor.train_function, attributor.represent
+    )
+
+
+PARTS = {
+    "one": (Rademacher(4), 1),
+    "two blocks": (Rademacher(4), 2),
+    "layers": (Kronecker(2, 2), "layers"),
+    "Arnoldi": (ArnoldiProjection(3, krylov=10), 1),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_state_does_not_depend_on_the_damping(problem: Problem, name: str) -> None:
+    projection, blocks = PARTS[name]
+    states = []
+    for damping in (0.0, 7.0):
+        attributor = _trak(problem, projection, damping=damping, blocks=blocks)
+        states.append(attributor.prepare(_source(attributor, problem)))
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+# Blocks ---------------------------------------------------------------------------------------
+
+
+def test_one_block_and_the_sizes_written_out_are_the_same(problem: Problem) -> None:
+    train, test = [problem.train], [problem.test]
+    by_number = _trak(problem, Rademacher(7), damping=0.1, blocks=3)
+    by_size = _trak(problem, Rademacher(7), damping=0.1, blocks=(3, 2, 2))
+    by_layer = _trak(problem, Kronecker(2, 2), damping=0.1, blocks="layers")
+    layers_by_size = _trak(problem, Kronecker(2, 2), damping=0.1, blocks=(4, 4, 4))
+    for a, b in ((by_number, by_size), (by_layer, layers_by_size)):
+        wanted = a.cache(train).attribute(train, test)
+        assert torch.equal(b.cache(train).attribute(train, test), wanted)
+
+
+def test_blocks_allow_more_dimensions_than_samples(problem: Problem) -> None:
+    train = [problem.train]
+    whole = _trak(problem, Rademacher(24)).cache(train)
+    with pytest.raises(ValueError, match=r"singular matrix of size 24"):
+        whole.self_influence(train)
+    cut = _trak(problem, Rademacher(24), blocks=6).cache(train)
+    assert bool((cut.self_influence(train) > 0).all())
+
+
+@pytest.mark.parametrize("blocks", [5, (2, 1), (4, 1)])
+def test_blocks_must_cut_the_dimensions(problem: Problem, blocks) -> None:
+    with pytest.raises(ValueError, match="blocks must cut 4 dimensions into parts"):
+        _trak(problem, Rademacher(4), blocks=blocks).cache([problem.train])
+
+
+def test_blocks_that_mean_nothing_are_refused(problem: Problem) -> None:
+    with pytest.raises(ValueError, match="needs gradients that were projected layer by layer"):
+        _trak(problem, Rademacher(4), blocks="layers").cache([problem.train])
+    with pytest.raises(ValueError, match="must be a number, sizes or 'layers', got 'layer'"):
+        _trak(problem, Rademacher(4), blocks="layer")
+    for blocks in (0, (4, 0), -1):
+        with pytest.raises(ValueError, match="blocks must be > 0"):
+            _trak(problem, Rademacher(4), blocks=blocks)
+
+
+# Soft threshold -------------------------------------------------------------------------------
+
+
+def _slow_threshold(scores: np.ndarray, fraction: float) -> np.ndarray:
+    found = np.zeros_like(scores)
+    kept = int(np.ceil(fraction * len(scores)))
+    for j in range(scores.shape[1]):
+        ranked = sorted((abs(s) for s in scores[:, j]), reverse=True)
+        least = ranked[kept] if kept < len(ranked) else 0.0
+        for i, score in enumerate(scores[:, j]):
+            if abs(score) > least:
+                found[i, j] = score - least if score > 0 else score + least
+    return found
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.99])
+@pytest.mark.parametrize("shape", [(1, 3), (20, 1), (33, 600)])
+def test_the_threshold_is_that_of_loops(shape: tuple[int, int], fraction: float) -> None:
+    scores = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    wanted = _slow_threshold(scores, fraction)
+    soft_threshold(scores, fraction)
+    assert np.allclose(scores, wanted, atol=1e-7)
+    assert bool(((scores != 0).sum(0) == np.ceil(fraction * shape[0])).all())
+
+
+def test_trak_shrinks_its_scores_at_the_very_end(problem: Problem, tmp_path) -> None:
+    train, test = split(problem.train, 4), split(problem.test, 2)
+    plain = _trak(problem, Rademacher(4), damping=0.1).cache(train)
+    wanted = plain.attribute(train, test).numpy()
+    sparse = _trak(problem, Rademacher(4), damping=0.1, soft_threshold=0.4).cache(train)
+    found = sparse.attribute(train, test).numpy()
+    assert np.array_equal(found, _slow_threshold(wanted, 0.4))
+    assert bool(((found != 0).sum(0) == 4).all())
+    assert torch.equal(sparse.self_influence(train), plain.self_influence(train))
+    out = np.lib.format.open_memmap(tmp_path / "scores.npy", "w+", np.float32, found.shape)
+    solved = [sparse.solve(s, t) for s, t in zip(sparse._sources, sparse._states, strict=True)]
+    sparse.scores_into(out, sparse._sources, solved)
+    assert np.array_equal(out, found)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_a_fraction_lies_between_0_and_1(problem: Problem, fraction: float) -> None:
+    with pytest.raises(ValueError, match="soft_threshold must lie between 0 and 1"):
+        _trak(problem, Rademacher(4), soft_threshold=fraction)
+
+
+# The Arnoldi projection -----------------------------------------------------------------------
+
+
+def test_the_projection_whitens_the_hessian() -> None:
+    ridge = Ridge(n=50)
+    problem = ridge.problem()
+    source = CapturedSource(problem.task(), 0, [problem.train], None, lambda g, _: g)
+    rows = ArnoldiProjection(3).fit(source)  # all directions: PᵀP = H^-1
+    assert torch.allclose(rows.T @ rows, torch.linalg.inv(ridge.hessian()), rtol=1e-9)
+    two = ArnoldiProjection(2, krylov=3).fit(source)
+    assert torch.allclose(two @ ridge.hessian() @ two.T, torch.eye(2).double(), atol=1e-9)
+
+
+def test_the_projection_is_kept_in_the_state_and_nothing_else_is_projected(
+    problem: Problem,
+) -> None:
+    attributor = _trak(problem, ArnoldiProjection(3, krylov=10), damping=0.1)
+    source = _source(attributor, problem)
+    state = attributor.prepare(source)
+    p = attributor.task.layout.size
+    assert tuple(state["basis"].shape) == (3, p)
+    assert tuple(state["features"].shape) == (problem.n, 3)
+    assert source.train().dimension == p
+    phi = source.train().dense() @ state["basis"].T
+    assert torch.allclose(state["features"], phi, rtol=1e-10)
+    assert torch.allclose(state["gram.0000"], phi.T @ phi, rtol=1e-10)
+
+
+def test_the_package_of_projections_knows_it() -> None:
+    assert projections.ArnoldiProjection is ArnoldiProjection
+
+
+def test_fewer_directions_than_asked_for_are_named(caplog) -> None:
+    logistic = Logistic(n=30, d=4).problem()  # the Hessian of two classes has rank 4 of 8
+    source = CapturedSource(logistic.task(), 0, [logistic.train], None, lambda g, _: g)
+    assert len(ArnoldiProjection(6).fit(source)) == 4
+    assert "4 positive directions in a Krylov space of 12, not the 6 asked for" in caplog.text
+
+
+def test_a_hessian_without_positive_directions_is_refused() -> None:
+    task = PROBLEMS["ridge"]().task(loss=lambda model, batch: -model(batch[0])[:, 0].square())
+    source = CapturedSource(task, 0, [PROBLEMS["ridge"]().train], None, lambda g, _: g)
+    with pytest.raises(ValueError, match="must have a positive direction, found none"):
+        ArnoldiProjection(2).fit(source)
+
+
+def test_sizes_of_the_projection_are_checked() -> None:
+    with pytest.raises(ValueError, match="dimension must be > 0, got 0"):
+        ArnoldiProjection(0)
+    with pytest.raises(ValueError, match="krylov must be at least the dimension 5, got 4"):
+        ArnoldiProjection(5, krylov=4)
