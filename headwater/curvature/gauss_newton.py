@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
-from headwater.batches import Batch, batch_size, map_tensors, to_device
+from headwater.batches import Batch, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.operator import LinearOperator
+from headwater.curvature.streamed import StreamedOperator
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["FullGaussNewton", "GaussNewtonOperator"]
 
-PAIRS = 100_000
-"""Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
 
-
-class GaussNewtonOperator(LinearOperator):
+class GaussNewtonOperator(StreamedOperator):
     """G = (1/n) Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i, z the output of the model and J_i = ∂z_i/∂θ.
 
     It is the Hessian without the curvature of the model itself, positive semi-definite wherever the
@@ -31,7 +28,7 @@ class GaussNewtonOperator(LinearOperator):
 
     Args:
         model: the model at one checkpoint; the loss calls it once, and it returns one tensor.
-        loss: loss(model, batch) -> (batch,), a function of that output.
+        function: loss(model, batch) -> (batch,), a function of that output.
         batches: the training data, readable more than once.
 
     Raises:
@@ -50,51 +47,15 @@ class GaussNewtonOperator(LinearOperator):
         [0.5, 2.0]
     """
 
-    def __init__(self, model: BoundModel, loss: SampleFunction, batches: Iterable[Batch]) -> None:
-        self.model, self.loss, self.batches = model, loss, batches
-        self.n = sum(batch_size(batch) for batch in batches)
-        if self.n == 0:
-            raise ValueError("the Gauss-Newton matrix needs training samples, got none")
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.model.layout.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        return next(iter(self.model.parameters.values())).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The parameters' device."""
-        return self.model.device
-
-    def apply(self, rows: Tensor) -> Tensor:
-        """Return G v for each row v, (m, p)."""
-        total = torch.zeros_like(rows)
-        vectors = max(1, min(len(rows), 128))
-        for batch in self._chunks(max(1, PAIRS // vectors)):
-            for i in range(0, len(rows), vectors):
-                total[i : i + vectors] += self._products(batch, rows[i : i + vectors])
-        return total.div_(self.n)
-
-    def _chunks(self, samples: int) -> Iterator[Batch]:
-        for batch in self.batches:
-            for i in range(0, batch_size(batch), samples):
-                chunk = map_tensors(batch, lambda t, i=i: t[i : i + samples])  # type: ignore[misc]
-                yield to_device(chunk, self.device)
-
-    def _products(self, batch: Batch, rows: Tensor) -> Tensor:
+    def products(self, batch: Batch, rows: Tensor) -> Tensor:
         """Return Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i v over the samples of one chunk."""
         layout, theta = self.model.layout, self.model.parameters
 
         def output(parameters: dict[str, Tensor]) -> Tensor:
-            return _output(self.model, self.loss, batch, parameters)
+            return _output(self.model, self.function, batch, parameters)
 
         def total(z: Tensor) -> Tensor:
-            return self.loss(_Output(self.model.module, z), batch).sum()
+            return self.function(_Output(self.model.module, z), batch).sum()
 
         z, pull_back = vjp(output, theta)[:2]
         slope = grad(total)

@@ -16,6 +16,8 @@ __all__ = ["Eigenbasis"]
 
 WORKSPACE = 2**25
 """Numbers that the gradients of one chunk of samples may hold."""
+CACHE = 2**23
+"""Numbers of an intermediate product: large enough for full GEMMs, small enough for the cache."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Eigenbasis(Solver):
             _cut(theirs, slice(0, r), slice(c, None)), beyond
         )
         total.add_(beyond, alpha=1.0 / self.damping)
-        total += _cut(mine, slice(0, r), slice(0, c)).inner_dense(vectors.flatten(1))
+        _add_near(_cut(mine, slice(0, r), slice(0, c)), vectors, total)
 
     def _reach(self, block: KroneckerBlock) -> tuple[int, int]:
         """Return how many rows and columns of Λ hold the entries that change λ by rounding."""
@@ -149,6 +151,20 @@ class Eigenbasis(Solver):
             weights = (block.eigenvalues.double() + self.damping) ** -power
             total += _squares(rotate(factors, block.inputs, block.errors), weights)
         return total
+
+
+def _add_near(factors: LinearFactors, vectors: Tensor, total: Tensor) -> None:
+    """Add Σ_kl g̃_i,kl x_j,kl for vectors x (m, r, c), by the route that writes fewer numbers."""
+    (n, positions, c), (m, r, _) = factors.inputs.shape, vectors.shape
+    if positions > 1 or m >= c:
+        total += factors.inner_dense(vectors.flatten(1))
+        return
+    # Few test samples: (x_j ã_i)ᵀ ẽ_i writes m·r numbers a sample, not the r·c of a gradient.
+    columns, step = vectors.flatten(0, 1).T, max(1, CACHE // max(1, m * r))
+    for i in range(0, n, step):
+        a, e = factors.inputs[i : i + step, 0], factors.errors[i : i + step, 0]
+        products = (a @ columns).view(len(a), m, r)
+        total[i : i + step] += (products @ e.unsqueeze(2)).squeeze(2)
 
 
 def _squares(rotated: LinearFactors, weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from headwater import AttributionTask
 from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian
 from tests import reference_curvature as twins
-from tests.problems import PROBLEMS, Logistic, Problem, Ridge, split
+from tests.problems import PROBLEMS, Logistic, Problem, Ridge, select, split
 
 ALL = [name for name in PROBLEMS if name != "tied weights, linear first"]
 
@@ -39,8 +39,17 @@ def test_the_batches_change_nothing(size) -> None:
 def test_chunks_of_samples_and_vectors_change_nothing(monkeypatch) -> None:
     problem = PROBLEMS["shared linear"]()
     wanted = _operator(problem).dense()
-    monkeypatch.setattr("headwater.curvature.gauss_newton.PAIRS", 256)
+    monkeypatch.setattr("headwater.curvature.streamed.PAIRS", 256)
     assert torch.allclose(_operator(problem).dense(), wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_the_mean_over_some_samples_is_that_of_them_alone() -> None:
+    problem, samples = PROBLEMS["mlp"](), torch.tensor([0, 3, 5, 8])
+    found = _operator(problem, [2, 6, 1]).on(samples)
+    chosen = select(problem.train, samples)
+    wanted = twins.gauss_newton(problem.model, problem.loss, chosen)
+    assert found.n == 4
+    assert torch.allclose(found.dense(), wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("problem", [Ridge(n=9).problem(), Logistic(n=9, classes=3).problem()])
@@ -110,5 +119,5 @@ def test_a_loss_that_reads_the_parameters_is_refused() -> None:
 
 def test_no_samples_are_refused() -> None:
     task = PROBLEMS["mlp"]().task()
-    with pytest.raises(ValueError, match="needs training samples, got none"):
+    with pytest.raises(ValueError, match="GaussNewtonOperator needs training samples, got none"):
         GaussNewtonOperator(task.bind(), task.loss, [])

@@ -1,0 +1,83 @@
+"""Operators whose products pass over the training data, in chunks that no result depends on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from headwater.batches import Batch, batch_size, map_tensors, to_device
+from headwater.curvature.samples import SampleOperator, select_samples
+from headwater.task import BoundModel, SampleFunction
+
+__all__ = ["StreamedOperator"]
+
+PAIRS = 100_000
+"""Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
+VECTORS = 128
+"""Vectors that share the activations of one chunk."""
+
+
+class StreamedOperator(SampleOperator):
+    """C = (1/n) Σ_i C_i, where products with C_i are derivatives of the model at sample i.
+
+    Args:
+        model: the model at one checkpoint.
+        function: f(model, batch) -> (batch,), the loss.
+        batches: the training data, readable more than once.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+
+    def __init__(
+        self, model: BoundModel, function: SampleFunction, batches: Iterable[Batch]
+    ) -> None:
+        self.model, self.function, self.batches = model, function, batches
+        self.n = sum(batch_size(batch) for batch in batches)
+        self._kept: list[Batch] | None = None
+        if self.n == 0:
+            raise ValueError(f"{type(self).__name__} needs training samples, got none")
+
+    @abstractmethod
+    def products(self, batch: Batch, rows: Tensor) -> Tensor:
+        """Return Σ_i C_i v over the samples of one chunk, for each row v, (m, p)."""
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return self.model.layout.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return next(iter(self.model.parameters.values())).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return self.model.device
+
+    def apply(self, rows: Tensor) -> Tensor:
+        """Return C v for each row v, (m, p)."""
+        total = torch.zeros_like(rows)
+        vectors = max(1, min(len(rows), VECTORS))
+        for batch in self._chunks(max(1, PAIRS // vectors)):
+            for i in range(0, len(rows), vectors):
+                total[i : i + vectors] += self.products(batch, rows[i : i + vectors])
+        return total.div_(self.n)
+
+    def on(self, samples: Tensor) -> Self:
+        """Return the mean over some samples; the data is kept in memory from now on."""
+        if self._kept is None:
+            self._kept = list(self.batches)
+        return type(self)(self.model, self.function, select_samples(self._kept, samples))
+
+    def _chunks(self, samples: int) -> Iterator[Batch]:
+        for batch in self.batches:
+            for i in range(0, batch_size(batch), samples):
+                chunk = map_tensors(batch, lambda t, i=i: t[i : i + samples])  # type: ignore[misc]
+                yield to_device(chunk, self.device)
