@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headwater.attributors.baselines import LossOnly as LossOnly
     from headwater.attributors.baselines import RandomScores as RandomScores
     from headwater.attributors.data_value_embedding import DataValueEmbedding as DataValueEmbedding
+    from headwater.attributors.exact_trak import ExactTRAK as ExactTRAK
     from headwater.attributors.gradient_similarity import GradCos as GradCos
     from headwater.attributors.gradient_similarity import GradDot as GradDot
     from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from headwater.attributors.rps import RPS as RPS
     from headwater.attributors.tracin import TracInCP as TracInCP
     from headwater.attributors.trak import TRAK as TRAK
+    from headwater.attributors.unrolling import Unrolling as Unrolling
 
 __all__ = [
     "RPS",
     "TRAK",
     "Attributor",
     "DataValueEmbedding",
+    "ExactTRAK",
     "FeatureSimilarity",
     "GradCos",
     "GradDot",
@@ -41,11 +44,13 @@ __all__ = [
     "RandomScores",
     "RelatIF",
     "TracInCP",
+    "Unrolling",
 ]
 
 MODULES = {
     "Attributor": "attributor",
     "DataValueEmbedding": "data_value_embedding",
+    "ExactTRAK": "exact_trak",
     "FeatureSimilarity": "baselines",
     "GradCos": "gradient_similarity",
     "GradDot": "gradient_similarity",
@@ -59,6 +64,7 @@ MODULES = {
     "RelatIF": "relative_influence",
     "TRAK": "trak",
     "TracInCP": "tracin",
+    "Unrolling": "unrolling",
 }
 """The file that each attributor lives in."""
 

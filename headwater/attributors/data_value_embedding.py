@@ -15,7 +15,7 @@ from headwater.gradients import GradientCapture
 from headwater.progress import track
 from headwater.projections import GradientProjection
 from headwater.solvers import State
-from headwater.task import AttributionTask, SampleFunction
+from headwater.task import AttributionTask, BoundModel, SampleFunction
 from headwater.trajectory import Step, model_at
 
 __all__ = ["DataValueEmbedding"]
@@ -88,8 +88,8 @@ class DataValueEmbedding(Attributor):
 
     def prepare(self, source: GradientSource) -> State:
         """Return {"embedding": (n, k)} where there is a projection."""
-        n = _check_data(source.batches)
-        for step in self.steps if isinstance(self.steps, Sequence) else ():
+        n, run = _check_data(source.batches), self._run(source)
+        for step in run if isinstance(run, Sequence) else ():
             _rows_of(step, n)
         if self.projection is None:
             return {}
@@ -149,17 +149,30 @@ class DataValueEmbedding(Attributor):
         """
         samples = _joined(source.batches)
         n, capture = batch_size(samples), GradientCapture(source.model, self.task.loss)
-        total = len(self.steps) if isinstance(self.steps, Sized) else None
+        run = self._run(source)
+        total = len(run) if isinstance(run, Sized) else None
         u = None if adjoint is None else adjoint.clone()
-        for step in track(reversed(self.steps), "steps of the run", total):
+        for step in track(reversed(run), "steps of the run", total):
             rows = _rows_of(step, n)
             capture.model = model_at(source.model, step.parameters)
-            g = self._represented(capture, map_tensors(samples, lambda t, rows=rows: t[rows]))  # type: ignore[misc]
+            batch = map_tensors(samples, lambda t, rows=rows: t[rows])  # type: ignore[misc]
+            g = self._represented(capture, batch)
             if u is None:
                 u = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)
             products = (g @ u.T).mul_(step.learning_rate / len(rows))
-            u.mul_(1.0 - step.learning_rate * step.weight_decay).addmm_(products.T, g, alpha=-1.0)
+            u = self._before(u, step, capture.model, batch, products, g)
             yield rows.to(g.device), products
+
+    def _run(self, source: GradientSource) -> Reversible[Step]:
+        """Return the run that ends at a checkpoint."""
+        return self.steps
+
+    def _before(
+        self, u: Tensor, step: Step, model: BoundModel, batch: Batch, products: Tensor, g: Tensor
+    ) -> Tensor:
+        """Return u_t = (I - η_t H_t) u_{t+1}, from (η/|B|) ⟨g_i, u_j⟩ and the gradients g."""
+        decayed = 1.0 - step.learning_rate * step.weight_decay
+        return u.mul_(decayed).addmm_(products.T, g, alpha=-1.0)
 
     def _gradients(
         self, source: GradientSource, function: SampleFunction, batches: Iterable[Batch], what: str

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from headwater.attributors import Attributor
 from headwater.attributors.source import CapturedSource
-from tests.laws import data_value, features, influence, iterative, projected, similarity, structured
+from tests.laws import (
+    data_value,
+    exact_trak,
+    features,
+    influence,
+    iterative,
+    projected,
+    similarity,
+    structured,
+    unrolling,
+)
 from tests.laws.row import Row
 
 __all__ = ["TABLE", "Row", "float64_scores"]
@@ -26,6 +36,8 @@ TABLE: dict[str, Row] = {
     **structured.TABLE,
     **features.TABLE,
     **data_value.TABLE,
+    **unrolling.TABLE,
+    **exact_trak.TABLE,
 }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headwater import AttributionTask
 from headwater.attributors import DataValueEmbedding
 from headwater.projections import Projection, Rademacher
 from headwater.trajectory import Step
@@ -22,14 +21,13 @@ PATH = ((0.7, 0.1), (0.8, 0.3), (0.95, 0.2))
 DECAY = 0.05
 
 
-def _at(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+def scaled(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     return {name: scale * tensor for name, tensor in state.items()}
 
 
-def _steps(task: AttributionTask) -> list[Step]:
-    (last,) = task.checkpoints
-    assert isinstance(last, Mapping)
-    return [Step(_at(last, scale), rate, weight_decay=DECAY) for scale, rate in PATH]
+def steps_to(last: Any) -> list[Step]:
+    """Return a short run that ends at a state dict."""
+    return [Step(scaled(last, scale), rate, weight_decay=DECAY) for scale, rate in PATH]
 
 
 def _data_value(projection: Projection | None, **promises: Any) -> Row:
@@ -41,21 +39,21 @@ def _data_value(projection: Projection | None, **promises: Any) -> Row:
             matrix = reference.projection_matrix(projection, test.shape[1])
         steps = []
         for scale, rate in PATH:
-            then = reference.at(model, _at(model.state_dict(), scale))
-            gradients = _gradients(problem, then) @ matrix.T
+            then = reference.at(model, scaled(model.state_dict(), scale))
+            gradients = loss_gradients(problem, then) @ matrix.T
             steps.append((gradients, range(problem.n), rate, DECAY))
         return slow.data_values(steps, test @ matrix.T)
 
     return Row(
         DataValueEmbedding,
-        lambda task, order, _: DataValueEmbedding(task, _steps(task), projection),
+        lambda task, order, _: DataValueEmbedding(task, steps_to(task.checkpoints[0]), projection),
         twin,
         positive=False,  # the gradients of two places on the way need not agree
         **promises,
     )
 
 
-def _gradients(problem: Problem, model: nn.Module) -> Tensor:
+def loss_gradients(problem: Problem, model: nn.Module) -> Tensor:
     return reference.per_sample_gradients(model, problem.loss, problem.train)
 
 
