@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,24 @@ class EvaluateRow(Row):
     seed: int
     bootstrap: int
     confidence: float
+    tuned: str
+    damping: float | None
 
 
 def main(
-    row: EvaluateRow, scores: Path, suspects: Path, noisy: Path, truth: Path, out: Path
+    row: EvaluateRow,
+    scores: Path,
+    suspects: Path,
+    noisy: Path,
+    truth: Path,
+    tuned: Path,
+    out: Path,
 ) -> None:
     """Compare scores with the ground truth; the first n_tune test samples are kept apart."""
     matrix = np.load(scores, mmap_mode="r")
-    record: dict[str, Any] = {"function": row.function}
+    record: dict[str, Any] = {"function": row.function, "damping": row.damping}
+    if tuned.suffix == ".json":
+        record |= {"damping": json.loads(tuned.read_text())["damping"], "tuned": True}
     for name, part in (("tune", slice(row.n_tune)), ("report", slice(row.n_tune, None))):
         record[name] = {"lds": as_record(_lds(row, matrix[:, part], truth / "subsets", part))}
         if row.leave_one_out:
@@ -74,4 +85,4 @@ def as_record(estimate: Estimate) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run("evaluate", EvaluateRow, main, "scores", "suspects", "noisy", "truth", "out")
+    run("evaluate", EvaluateRow, main, "scores", "suspects", "noisy", "truth", "tuned", "out")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from stages.files import atomic
 
-__all__ = ["draw_bars"]
+__all__ = ["cheapest", "draw_bars", "draw_cost"]
 
 COLOURS = {"loss": "#4477aa", "margin": "#228833"}
 
@@ -48,6 +48,57 @@ def draw_bars(path: Path, setting: str, metric: str, label: str, results: dict[s
     axes.set_xlabel("\n".join(["", *(f"infeasible: {reason}" for reason in reasons)]), fontsize=8)
     axes.set_ylabel(label)
     axes.set_title(f"{setting}: {label}")
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic(path) as partial:
+        figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})
+
+
+def seconds_of(found: dict[str, Any]) -> float:
+    """Return what a method takes from trained models to scores."""
+    return float(found["gradient_seconds"] + found["method_seconds"])
+
+
+def cheapest(methods: dict[str, Any]) -> list[str]:
+    """Return the methods that no cheaper one surpasses in LDS, the cheapest first."""
+    ranked = sorted(
+        (seconds_of(f), -f["lds"]["value"], m) for m, f in methods.items() if "lds" in f
+    )
+    kept: list[str] = []
+    best = -1.0
+    for _, negative, name in ranked:
+        if -negative > best:
+            kept.append(name)
+            best = -negative
+    return kept
+
+
+def draw_cost(path: Path, setting: str, results: dict[str, Any]) -> None:
+    """Draw LDS against seconds, a point a method, and the line of those worth their cost."""
+    methods = {m: found for m, found in results["methods"].items() if "lds" in found}
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    front = cheapest(methods)
+    axes.step(
+        [seconds_of(methods[m]) for m in front], [methods[m]["lds"]["value"] for m in front],
+        where="post", lw=1, color="#bbbbbb", zorder=0,
+    )  # fmt: skip
+    for name, found in methods.items():
+        x, estimate = seconds_of(found), found["lds"]
+        y = estimate["value"]
+        error = [[max(0, y - estimate["low"])], [max(0, estimate["high"] - y)]]
+        axes.errorbar(x, y, error, fmt="o", ms=5, capsize=2, lw=1, color=COLOURS[found["function"]])
+        weight = "bold" if name in front else "normal"
+        axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=8, weight=weight)
+    for function, ceiling in results["noise_ceiling"].items():
+        axes.axhline(
+            ceiling["value"], ls="--", lw=1, color=COLOURS[function],
+            label=f"noise ceiling ({function})",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds from trained models to scores (one thread)")
+    axes.set_ylabel("LDS")
+    axes.set_title(f"{setting}: what a method gives for its time")
+    axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic(path) as partial:
         figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})

@@ -8,7 +8,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from headwater import projections
 from headwater.gradients import (
     DenseGradients,
     GradientCapture,
@@ -16,19 +15,12 @@ from headwater.gradients import (
     StoreDescription,
     write_gradients,
 )
-from headwater.projections import Projection
 from stages.files import resumable
 from stages.problem import checkpoint_files, file_hash, load_split
+from stages.projection import make_projection
+from stages.recipe import ProjectionRecipe
 from stages.runner import Row, run
 from stages.task import load_task
-
-
-class ProjectionRow(Row):
-    """A random projection."""
-
-    kind: Literal["Rademacher", "Gaussian"]
-    dimension: int
-    seed: int
 
 
 class GradientsRow(Row):
@@ -42,13 +34,13 @@ class GradientsRow(Row):
     store: str
     function: str
     form: Literal["factored", "dense", "projected"]
-    checkpoints: Literal["ensemble", "trajectory"]
+    checkpoints: Literal["ensemble", "halves", "trajectory"]
     count: int
     split: Literal["train", "test"]
     dtype: Literal["float32", "float16"]
     block: int | None
     priority: int
-    projection: ProjectionRow | None
+    projection: ProjectionRecipe | None
 
 
 def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
@@ -78,7 +70,9 @@ def describe(row: GradientsRow, checkpoint: Path) -> StoreDescription:
         checkpoint=file_hash(checkpoint),
         representation=row.form,
         dtype=row.dtype,
-        projection="" if row.projection is None else row.projection.model_dump_json(),
+        projection=""
+        if row.projection is None
+        else row.projection.model_dump_json(exclude_none=True),
     )
 
 
@@ -91,10 +85,10 @@ def represent(row: GradientsRow, checkpoint: int, gradients: Gradients) -> Gradi
     """Return the gradients in the form that the store keeps."""
     if row.form == "factored":
         return gradients
-    if row.projection is None:
+    projection = make_projection(row.projection)
+    if projection is None:
         return DenseGradients(gradients.dense(), gradients.values)
-    kind: type[Projection] = getattr(projections, row.projection.kind)
-    return gradients.project(kind(row.projection.dimension, row.projection.seed, checkpoint))
+    return gradients.project(projection.for_checkpoint(checkpoint))
 
 
 if __name__ == "__main__":

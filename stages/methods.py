@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from safetensors.torch import load_file, save_file
 
 from headwater import attributors, curvature, solvers
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.source import StoredSource
 from headwater.gradients import GradientStore
-from headwater.solvers import Solver, State
+from headwater.solvers import State
 from headwater.task import AttributionTask
+from stages.parts import ATTRIBUTORS
 from stages.problem import batches, checkpoint_files, learning_rates, load_split
+from stages.projection import make_projection
+from stages.recipe import Recipe
 from stages.runner import Row
 from stages.task import load_task
 
-__all__ = ["MethodRow", "Recipe", "SolverRecipe", "load_states", "open_method", "save_state"]
+__all__ = ["MethodRow", "damping_of", "load_states", "open_method", "save_state"]
 
-
-class SolverRecipe(Row):
-    """A solver and its settings."""
-
-    kind: Literal["Explicit", "ConjugateGradient", "Woodbury"]
-    damping: float = Field(ge=0)
-    max_iterations: int | None = None
-    tolerance: float | None = None
-
-    def make(self) -> Solver:
-        """Return the solver."""
-        arguments = self.model_dump(exclude={"kind"}, exclude_none=True)
-        solver: Solver = getattr(solvers, self.kind)(**arguments)
-        return solver
-
-
-class Recipe(Row):
-    """A method: an attributor and its parts."""
-
-    attributor: Literal["GradDot", "GradCos", "TracInCP", "InfluenceFunction", "TRAK"]
-    solver: SolverRecipe | None = None
-    curvature: Literal["Hessian", "EmpiricalFisher", "GaussNewton"] | None = None
-    damping: float | None = None
+UNDAMPED = 1.0
+"""Stands for the damping where it plays no part: in what is prepared, and in sums of what was solved."""
 
 
 class MethodRow(Row):
@@ -55,12 +38,18 @@ class MethodRow(Row):
     dataset: str
     problem: str
     attributor_module: str
+    code: tuple[str, ...]
+    seed: int
     store: str
     function: str
-    checkpoints: Literal["ensemble", "trajectory"]
+    checkpoints: Literal["ensemble", "halves", "trajectory"]
     count: int
     recipe: Recipe
     curvature: str = ""
+    tuned: str = ""
+    damping: float | None = None
+    dampings: tuple[float, ...] = ()
+    n_tune: int = 0
     solved: str = ""
     method: str = ""
     name: str = ""
@@ -74,6 +63,7 @@ def open_method(
     train: Path,
     test: Path | None = None,
     test_data: Path | None = None,
+    damping: float | None = None,
 ) -> tuple[Attributor, list[StoredSource]]:
     """Return the attributor of a row and one source of stored gradients a checkpoint.
 
@@ -84,10 +74,10 @@ def open_method(
         train: the stores of the training split.
         test: the stores of the test split, where they are needed.
         test_data: the test samples, where they are needed.
+        damping: of the method, where it has one and what is computed depends on it.
     """
     files = checkpoint_files(models, row.checkpoints, row.count)
     task = load_task(row.setting, row.function, files)
-    rates = learning_rates(models, row.count) if row.checkpoints == "trajectory" else []
     samples = batches(*load_split(data))
     test_samples = [] if test_data is None else batches(*load_split(test_data))
     sources = [
@@ -101,23 +91,43 @@ def open_method(
         )
         for index in range(row.count)
     ]
-    return make_attributor(row.recipe, task, rates), sources
+    parts: dict[str, Any] = {}
+    if row.recipe.attributor == "TracInCP":
+        parts["learning_rates"] = learning_rates(models, row.count)
+    if row.recipe.attributor in ("Unrolling", "DataValueEmbedding"):
+        # By name: the other methods do not depend on how models are trained.
+        find = importlib.import_module("stages.runs").training_runs
+        parts = find(row.setting, *load_split(data), row.seed, row.count)
+        if row.recipe.attributor == "DataValueEmbedding":
+            parts = {"steps": parts["runs"][0]}
+    return make_attributor(row.recipe, task, damping, parts), sources
 
 
-def make_attributor(recipe: Recipe, task: AttributionTask, rates: Sequence[float]) -> Attributor:
-    """Return the attributor that a recipe describes."""
-    kind = getattr(attributors, recipe.attributor)
-    parts: dict[str, object] = {}
-    if recipe.attributor == "TracInCP":
-        parts["learning_rates"] = rates
-    if recipe.attributor == "TRAK":
-        parts = {"projection": None, "damping": recipe.damping or 0.0}
+def make_attributor(
+    recipe: Recipe, task: AttributionTask, damping: float | None, given: Mapping[str, object]
+) -> Attributor:
+    """Return the attributor that a recipe describes, with the parts that are given."""
+    parts: dict[str, object] = {**recipe.settings(), **given}
+    value = UNDAMPED if damping is None else damping
     if recipe.solver is not None:
-        parts["solver"] = recipe.solver.make()
-        if recipe.curvature not in (None, "Hessian"):
-            parts["curvature"] = getattr(curvature, str(recipe.curvature))()
-    attributor: Attributor = kind(task, **parts)
+        kind = getattr(solvers, recipe.solver.kind)
+        parts["solver"] = kind(damping=value, **recipe.solver.settings())
+    if recipe.curvature is not None:
+        name = {"Hessian": "ExactHessian"}.get(recipe.curvature.kind, recipe.curvature.kind)
+        parts["curvature"] = getattr(curvature, name)(**recipe.curvature.settings())
+    if "damping" in ATTRIBUTORS[recipe.attributor].needs:
+        parts["l2" if recipe.attributor == "RPS" else "damping"] = value
+    if recipe.attributor in ("TRAK", "ProjectedInfluence", "DataValueEmbedding"):
+        parts["projection"] = make_projection(recipe.projection)  # None: the store's are projected
+    attributor: Attributor = getattr(attributors, recipe.attributor)(task, **parts)
     return attributor
+
+
+def damping_of(row: MethodRow, tuned: Path) -> float | None:
+    """Return the damping of a row: its own, or the one that was chosen on the tuning samples."""
+    if row.damping is not None or not row.recipe.damped:
+        return row.damping
+    return float(json.loads(tuned.read_text())["damping"])
 
 
 def save_state(folder: Path, index: int, state: State) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from headwater.settings import SETTINGS
+from stages.parts import ATTRIBUTORS
+from stages.recipe import ProjectionRecipe, Recipe, SolverRecipe
 from stages.runner import Row, describe
 
 __all__ = ["Method", "Params", "SettingParams", "Store", "load_params"]
@@ -16,6 +18,12 @@ __all__ = ["Method", "Params", "SettingParams", "Store", "load_params"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+_Value = Annotated[float, Field(ge=0)]
+_Values = _Value | Annotated[list[_Value], Field(min_length=1)]
+Damping = _Values | dict[Name, _Values]
+"""A damping, or several to choose from on the tuning samples; may differ by setting."""
+WHOLE = ("Hessian", "FullGaussNewton", "KFAC", "EKFAC")
+"""The curvatures that are not made of the store's own rows."""
 
 
 class GroundTruth(Row):
@@ -41,6 +49,7 @@ class SettingParams(Row):
     n_test: Annotated[int, Field(ge=2)]
     n_tune: Count
     ensemble: Count
+    halves: Annotated[int, Field(ge=0)] = 0
     trajectory: Annotated[int, Field(ge=0)]
     ground_truth: GroundTruth
     noisy: Noisy
@@ -54,69 +63,64 @@ class SettingParams(Row):
         return self
 
 
-class ProjectionParams(Row):
-    """A random projection."""
-
-    kind: Literal["Rademacher", "Gaussian"]
-    dimension: Count
-    seed: int
-
-
 class Store(Row):
     """One store of gradients."""
 
     function: Literal["loss", "margin"]
     form: Literal["factored", "dense", "projected"]
-    checkpoints: Literal["ensemble", "trajectory"] = "ensemble"
+    checkpoints: Literal["ensemble", "halves", "trajectory"] = "ensemble"
     dtype: Literal["float32", "float16"] = "float32"
     block: Count | None = None
-    projection: ProjectionParams | None = None
+    projection: ProjectionRecipe | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.form == "projected") != (self.projection is not None):
             raise ValueError("form: projected needs a projection, and no other form takes one")
+        if self.projection is not None and self.projection.kind == "Arnoldi":
+            raise ValueError("Arnoldi is a projection of TRAK's, on a factored store")
         return self
 
 
-class SolverParams(Row):
-    """A solver; the damping may differ by setting."""
+class SolverParams(SolverRecipe):
+    """A solver with its damping."""
 
-    kind: Literal["Explicit", "ConjugateGradient", "Woodbury"]
-    damping: Annotated[float, Field(ge=0)] | dict[Name, Annotated[float, Field(ge=0)]]
-    max_iterations: Count | None = None
-    tolerance: Annotated[float, Field(ge=0)] | None = None
+    damping: Damping
 
 
-class Method(Row):
-    """A recipe: what is run on which store."""
+class Method(Recipe):
+    """A recipe with its damping: what is run on which store."""
 
-    attributor: Literal["GradDot", "GradCos", "TracInCP", "InfluenceFunction", "TRAK"]
     store: Name
     count: Count = 1
     solver: SolverParams | None = None
-    curvature: Literal["Hessian", "EmpiricalFisher", "GaussNewton"] | None = None
-    damping: Annotated[float, Field(ge=0)] | dict[Name, Annotated[float, Field(ge=0)]] | None = None
+    damping: Damping | None = None
     infeasible: dict[Name, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        influence = self.attributor == "InfluenceFunction"
-        if influence != (self.solver is not None and self.curvature is not None):
+    def _check_damping(self) -> Self:
+        beside = "damping" in ATTRIBUTORS[self.attributor].needs
+        if beside != (self.damping is not None):
             raise ValueError(
-                "InfluenceFunction needs solver and curvature, no other attributor does"
-            )
-        if (self.damping is not None) != (self.attributor == "TRAK"):
-            raise ValueError("damping beside the attributor belongs to TRAK, which needs it")
-        if self.solver is not None:
-            if (self.solver.kind == "Woodbury") == (self.curvature == "Hessian"):
-                raise ValueError(
-                    "Woodbury goes with EmpiricalFisher or GaussNewton, the other solvers with Hessian"
-                )
-            cg = self.solver.kind == "ConjugateGradient"
-            if not cg and (self.solver.max_iterations or self.solver.tolerance):
-                raise ValueError("max_iterations and tolerance belong to ConjugateGradient")
+                f"{self.attributor} needs a damping" if beside
+                else f"{self.attributor} takes no damping of its own"
+            )  # fmt: skip
         return self
+
+    def dampings(self, setting: str) -> list[float]:
+        """Return the dampings to choose from on one setting; none where the method has none."""
+        found = self.solver.damping if self.solver is not None else self.damping
+        chosen = found[setting] if isinstance(found, dict) else found
+        if chosen is None:
+            return []
+        return list(chosen) if isinstance(chosen, list) else [chosen]
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the recipe without its damping, as a row carries it."""
+        drop = {"store": True, "count": True, "damping": True, "infeasible": True}
+        return self.model_dump(
+            mode="json", exclude={**drop, "solver": {"damping"}}, exclude_none=True
+        )
 
 
 class Metrics(Row):
@@ -170,23 +174,37 @@ class Params(Row):
                 )
 
 
-def _by_setting(method: Method) -> dict[str, float]:
+def _by_setting(method: Method) -> dict[str, Any]:
     damping = method.solver.damping if method.solver is not None else method.damping
     return damping if isinstance(damping, dict) else {}
 
 
 def _need(store: Store, where: str, method: Method) -> None:
     """Check that the store holds the gradients that the method works on."""
-    margin = method.attributor == "TRAK" or method.curvature == "GaussNewton"
-    wanted = "margin" if margin else "loss"
-    if store.function != wanted:
+    wanted = method.function
+    if wanted is not None and store.function != wanted:
         raise ValueError(f"{where} needs a store of function {wanted}, got {store.function}")
     if method.attributor == "TracInCP" and store.checkpoints != "trajectory":
         raise ValueError(f"{where} needs a store with checkpoints: trajectory")
-    if method.curvature == "Hessian" and store.form == "projected":
+    projected = store.form == "projected"
+    curvature = method.curvature.kind if method.curvature is not None else None
+    if projected and (method.projection is not None or curvature in WHOLE):
         raise ValueError(
-            f"{where} multiplies by the Hessian, it needs a store that is not projected"
+            f"{where} works on whole gradients, it needs a store that is not projected"
         )
+    if not projected and method.attributor == "ProjectedInfluence":
+        raise ValueError(f"{where} needs a store of form projected")
+    if not projected and method.attributor == "TRAK" and method.projection is None:
+        raise ValueError(
+            f"{where} needs a store of form projected, or projection: {{kind: Arnoldi}}"
+        )
+    if method.projection is not None:
+        learned = method.projection.kind == "Arnoldi"
+        if learned != (method.attributor == "TRAK"):
+            raise ValueError(
+                f"{where}.projection must be Arnoldi for TRAK (a random one belongs to the store) and a "
+                f"random one for DataValueEmbedding, got {method.projection.kind}"
+            )
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

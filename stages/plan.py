@@ -16,9 +16,15 @@ import yaml
 from headwater.attributors import MODULES
 from headwater.settings import SETTINGS
 from stages.params import Method, Params, SettingParams, load_params
+from stages.parts import code_of
+from stages.recipe import Part
 from stages.runner import ROWS
 
 Rows = dict[str, dict[str, Any]]
+UNTUNED = "plan.txt"
+"""Where a method with nothing to choose has its damping: in params.yaml."""
+KEPT = ("Explicit", "Lanczos", "Eigenbasis")
+"""The solvers whose preparation is smaller than it is dear."""
 LONG = 1
 """The priority of stages that take minutes: started first, they do not run alone at the end."""
 STAGES = (
@@ -28,6 +34,7 @@ STAGES = (
     "ground_truth",
     "gradients",
     "curvature",
+    "tune",
     "solve",
     "score",
     "self_influence",
@@ -68,6 +75,7 @@ def _plan_problem(
     rows["train"][problem] = {
         **common,
         "ensemble": setting.ensemble,
+        "halves": setting.halves,
         "trajectory": setting.trajectory,
     }
     if not noisy:
@@ -114,42 +122,51 @@ def _plan_method(
     *,
     noisy: bool,
 ) -> None:
-    """Add curvature, solve, score (or self_influence) and evaluate of one method on one problem."""
+    """Add curvature, tune, solve, score (or self_influence) and evaluate of a method on a problem."""
     store = params.stores[method.store]
     raw = f"gradients/{problem}/{method.store}"
     base: dict[str, Any] = {
         **code,
         "problem": problem,
         "attributor_module": MODULES[method.attributor],
+        "code": code_of(method.attributor),
+        "seed": params.seed,
         "store": method.store,
         "function": store.function,
         "checkpoints": store.checkpoints,
         "count": method.count,
+        "recipe": method.recipe(),
     }
-    recipe = recipe_for(method, setting_name)
     curvature = f"{raw}/train"
     if prepared := curvature_name(method):
         curvature = f"curvature/{problem}/{prepared}"
-        _plan_curvature(rows, base, recipe, problem, prepared)
-    iterative = method.solver is not None and method.solver.kind == "ConjugateGradient"
+        _plan_curvature(rows, base, problem, prepared)
+    dampings = method.dampings(setting_name)
+    tuned = UNTUNED
+    if len(dampings) > 1:
+        tuned = f"tune/{setting_name}/{name}.json"
     row = {
         **base,
-        "recipe": recipe,
         "curvature": curvature,
+        "tuned": tuned,
+        "damping": dampings[0] if len(dampings) == 1 else None,
         "method": name,
-        "priority": LONG if iterative else 0,
+        "priority": LONG if is_long(method) else 0,
     }
     if noisy:
         rows["self_influence"][f"{problem}_{name}"] = row
         return
+    setting = params.settings[setting_name]
+    if len(dampings) > 1:
+        untuned = {key: value for key, value in row.items() if key not in ("tuned", "damping")}
+        rows["tune"][f"{problem}_{name}"] = {
+            **untuned, "dampings": dampings, "n_tune": setting.n_tune,
+        }  # fmt: skip
     solved = f"{raw}/test"
     if has_solve(method):
         solved = f"solve/{problem}/{name}"
         rows["solve"][f"{problem}_{name}"] = row
-    rows["score"][f"{problem}_{name}"] = {
-        **base, "recipe": recipe, "solved": solved, "method": name,
-    }  # fmt: skip
-    setting = params.settings[setting_name]
+    rows["score"][f"{problem}_{name}"] = {**base, "solved": solved, "method": name}
     rows["evaluate"][f"{problem}_{name}"] = {
         "problem": problem,
         "method": name,
@@ -157,45 +174,54 @@ def _plan_method(
         "n_tune": setting.n_tune,
         "leave_one_out": setting.ground_truth.leave_one_out > 0,
         "seed": params.seed,
+        "tuned": tuned,
+        "damping": row["damping"],
         **params.metrics.model_dump(),
     }
 
 
-def _plan_curvature(
-    rows: Rows, base: dict[str, Any], recipe: dict[str, Any], problem: str, name: str
-) -> None:
+def _plan_curvature(rows: Rows, base: dict[str, Any], problem: str, name: str) -> None:
     """Add a curvature, once for all methods that differ in damping or number of checkpoints."""
-    undamped: dict[str, Any] = {k: 0.0 if k == "damping" else v for k, v in recipe.items()}
-    if "solver" in undamped:
-        undamped["solver"] = {**undamped["solver"], "damping": 0.0}
     key = f"{problem}_{name}"
     known = rows["curvature"].get(key, {"count": 0})
-    count = max(base["count"], known["count"])
-    rows["curvature"][key] = {**base, "count": count, "recipe": undamped, "name": name}
+    rows["curvature"][key] = {**base, "count": max(base["count"], known["count"]), "name": name}
 
 
 def curvature_name(method: Method) -> str | None:
-    """Return the name of what can be prepared before the damping is known, if there is anything."""
-    if method.attributor == "TRAK":
-        return f"{method.store}-gram"
-    if method.solver is not None and method.solver.kind == "Explicit":
-        return f"{method.store}-hessian"
-    return None
+    """Return the name of what is worth keeping before the damping is known, if there is anything.
+
+    Methods with one name share it: it says all that it depends on.
+    """
+    said = [method.store]
+    if method.attributor in ("TRAK", "ProjectedInfluence"):
+        said += [
+            "gram",
+            *_words(method.projection),
+            *([f"b{method.blocks}"] if method.blocks else []),
+        ]
+    elif method.solver is not None and method.solver.kind in KEPT:
+        assert method.curvature is not None
+        said += [*_words(method.curvature), *_words(method.solver)]
+    else:
+        return None
+    return "-".join(said).lower()
+
+
+def _words(part: Part | None) -> list[str]:
+    """Return what tells a part from others of its kind, as words of a file's name."""
+    if part is None:
+        return []
+    return [part.kind, *(f"{key[0]}{value}" for key, value in sorted(part.settings().items()))]
 
 
 def has_solve(method: Method) -> bool:
-    """Say whether the method applies a P other than the identity."""
-    return method.solver is not None or method.attributor == "TRAK"
+    """Say whether the method prepares its test side: all do that are no plain gradient product."""
+    return method.attributor not in ("GradDot", "GradCos", "TracInCP")
 
 
-def recipe_for(method: Method, setting: str) -> dict[str, Any]:
-    """Return the recipe of a method with the damping of one setting."""
-    fields = {"attributor", "curvature", "damping", "solver"}
-    recipe = method.model_dump(mode="json", include=fields, exclude_none=True)
-    for holder in (recipe, recipe.get("solver", {})):
-        if isinstance(holder.get("damping"), dict):
-            holder["damping"] = holder["damping"][setting]
-    return recipe
+def is_long(method: Method) -> bool:
+    """Say whether solving takes minutes."""
+    return method.solver is not None and method.solver.kind in ("ConjugateGradient", "LiSSA")
 
 
 def _report_row(params: Params) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from rich.table import Table
 
 from headwater.metrics import noise_ceiling
 from stages.evaluate import as_record
-from stages.figures import draw_bars
+from stages.figures import cheapest, draw_bars, draw_cost
 from stages.files import atomic, save_json
 from stages.runner import Row, run
 
 SPLITS = ("train", "test")
 WIDTH = 140
+HEAD = ("method", "explains", "models", "damping")
 METRICS = {"lds": "LDS", "loo": "LOO", "auc": "AUC"}
 
 
@@ -68,6 +69,8 @@ def main(row: ReportRow, evaluated: Path, costs: Path, truth: Path, out: Path) -
         figures.mkdir()
         for name, metric, label, results in _figures(record):
             draw_bars(figures / f"{name}-{metric}.png", name, metric, label, results)
+        for name, results in record["settings"].items():
+            draw_cost(figures / f"{name}-cost.png", name, results)
 
 
 def _figures(record: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -107,6 +110,7 @@ def _method_record(
     return {
         "function": spec.function,
         "checkpoints": spec.checkpoints,
+        "damping": results["damping"],
         **results["report"],
         "tune": results["tune"],
         "gradient_seconds": round(share * sum(store["seconds"] for store in stores), 1),
@@ -128,6 +132,7 @@ def leaderboard(record: dict[str, Any]) -> str:
         "",
         f"Made by `make benchmark`; brackets hold {percent} % bootstrap intervals over test samples and",
         "subsets. LDS and LOO are means over the reported test samples; damping was chosen on others.",
+        "Methods in bold are worth their cost: no cheaper one has a higher LDS.",
         "Seconds: gradients (the method's share of its store) + everything after them, each stage",
         "in a process of its own, PyTorch's import included. Memory: the largest of these processes.",
     ]
@@ -152,17 +157,17 @@ def _cells(results: dict[str, Any]) -> list[list[str]]:
     """Return the table of one setting, best LDS first, infeasible methods last."""
     methods: dict[str, Any] = results["methods"]
     metrics = [m for m in METRICS if any(m in found for found in methods.values())]
-    cells = [
-        ["method", "explains", "models", *(METRICS[m] for m in metrics), "seconds", "memory (MB)"]
-    ]
+    cells = [[*HEAD, *(METRICS[m] for m in metrics), "seconds", "memory (MB)"]]
+    best = cheapest(methods)
     for name, found in sorted(methods.items(), key=_rank):
         if "infeasible" in found:
             blank = ["-"] * (len(metrics) + 1)
-            cells.append([name, "-", "-", *blank, f"infeasible: {found['infeasible']}"])
+            cells.append([name, "-", "-", "-", *blank, f"infeasible: {found['infeasible']}"])
             continue
         seconds = f"{found['gradient_seconds']} + {found['method_seconds']}"
         cells.append(
-            [name, found["function"], str(found["checkpoints"])]
+            [f"**{name}**" if name in best else name, found["function"], str(found["checkpoints"])]
+            + ["-" if found["damping"] is None else f"{found['damping']:g}"]
             + [_interval(found[m]) if m in found else "-" for m in metrics]
             + [seconds, str(found["peak_memory_mb"])]
         )

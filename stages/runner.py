@@ -48,11 +48,17 @@ def read_row(stage: str, key: str, model: type[R]) -> R:
 def describe(error: ValidationError) -> str:
     """Say in one line what is wrong with which keys."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}, got {e['input']!r}"
-        if e["type"] != "extra_forbidden"
-        else f"{'.'.join(str(part) for part in e['loc'])}: unknown key"
+        f"{'.'.join(str(part) for part in e['loc'])}: {_reason(e)}".removeprefix(": ")
         for e in error.errors()
     )
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "value_error":  # a rule over several keys: it says itself what came
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{error['msg']}, got {error['input']!r}"
 
 
 def run(stage: str, model: type[R], main: Callable[..., None], *paths: str) -> None:

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from stages.files import save_array
-from stages.methods import MethodRow, load_states, open_method
+from stages.methods import MethodRow, damping_of, load_states, open_method
 from stages.runner import run
 
 
-def main(row: MethodRow, data: Path, models: Path, train: Path, curvature: Path, out: Path) -> None:
+def main(
+    row: MethodRow, data: Path, models: Path, train: Path, curvature: Path, tuned: Path, out: Path
+) -> None:
     """Write the self-influence (n_train,)."""
-    attributor, sources = open_method(row, data, models, train)
+    damping = damping_of(row, tuned)
+    attributor, sources = open_method(row, data, models, train, damping=damping)
     states = load_states(curvature, row.count)
     if states is None:
         states = [attributor.prepare(source) for source in sources]
@@ -22,4 +25,4 @@ def main(row: MethodRow, data: Path, models: Path, train: Path, curvature: Path,
 
 
 if __name__ == "__main__":
-    run("self_influence", MethodRow, main, "data", "models", "train", "curvature", "out")
+    run("self_influence", MethodRow, main, "data", "models", "train", "curvature", "tuned", "out")

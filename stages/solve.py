@@ -6,17 +6,27 @@ from pathlib import Path
 
 from headwater.progress import track
 from stages.files import resumable
-from stages.methods import MethodRow, load_states, open_method, save_state
+from stages.methods import MethodRow, damping_of, load_states, open_method, save_state
 from stages.runner import log, run
 
 
 def main(
-    row: MethodRow, data: Path, models: Path, train: Path, test: Path, curvature: Path, out: Path
+    row: MethodRow,
+    data: Path,
+    tests: Path,
+    models: Path,
+    train: Path,
+    test: Path,
+    curvature: Path,
+    tuned: Path,
+    out: Path,
 ) -> None:
     """Solve for the test gradients."""
-    attributor, sources = open_method(row, data, models, train, test)
+    damping = damping_of(row, tuned)
+    attributor, sources = open_method(row, data, models, train, test, tests, damping)
     prepared = load_states(curvature, row.count)
-    with resumable(out, row, data, models, train, test, curvature) as scratch:
+    inputs = (data, tests, models, train, test, curvature, tuned)
+    with resumable(out, row, *inputs) as scratch:
         for source in track(sources, "solving"):
             if (scratch / f"{source.index:02d}.safetensors").exists():
                 continue
@@ -34,4 +44,5 @@ def main(
 
 
 if __name__ == "__main__":
-    run("solve", MethodRow, main, "data", "models", "train", "test", "curvature", "out")
+    paths = ("data", "tests", "models", "train", "test", "curvature", "tuned", "out")
+    run("solve", MethodRow, main, *paths)

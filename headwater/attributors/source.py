@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from headwater.batches import Batch
+from headwater.batches import Batch, batch_size, map_tensors
 from headwater.gradients import GradientCapture, Gradients, GradientStore, concatenate
 from headwater.progress import track
 from headwater.task import AttributionTask, BoundModel, SampleFunction
@@ -130,6 +130,22 @@ class StoredSource(GradientSource):
     ) -> None:
         super().__init__(task, index, batches, test_batches)
         self._train, self._test = train, test
+        self._tests = slice(None)
+
+    def first_tests(self, count: int) -> StoredSource:
+        """Return the same source with the first test samples only."""
+        first, left = (
+            StoredSource(self.task, self.index, self.batches, self._train, self._test),
+            count,
+        )
+        kept = []
+        for batch in self.test_batches:
+            kept.append(map_tensors(batch, lambda t, left=left: t[:left]))  # type: ignore[misc]
+            left -= batch_size(kept[-1])
+            if left == 0:
+                break
+        first.test_batches, first._tests = kept, slice(count)
+        return first
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the training gradients, read from the store."""
@@ -139,4 +155,4 @@ class StoredSource(GradientSource):
         """Return the test gradients."""
         if self._test is None:
             raise ValueError("this source has no test samples, only self-influence can be computed")
-        return concatenate(list(self._test.blocks()))
+        return concatenate(list(self._test.blocks()))[self._tests]

@@ -58,6 +58,7 @@ def imported(addressing: str) -> frozenset[str]:
     stage, _, key = addressing.partition("@")
     row = planned_rows().get(stage, {}).get(key, {})
     dynamic = [pattern.format(row[field]) for field, pattern in LAZY.items() if field in row]
+    dynamic += [path[:-3].replace("/", ".") for path in row.get("code", ()) if path.endswith(".py")]
     return closure(f"stages.{stage}", *dynamic)
 
 

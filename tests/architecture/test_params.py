@@ -19,6 +19,7 @@ ROW_TYPES = {
     "ground_truth": ("stages.retrain", "RetrainRow"),
     "gradients": ("stages.gradients", "GradientsRow"),
     "curvature": ("stages.methods", "MethodRow"),
+    "tune": ("stages.methods", "MethodRow"),
     "solve": ("stages.methods", "MethodRow"),
     "score": ("stages.methods", "MethodRow"),
     "self_influence": ("stages.methods", "MethodRow"),

@@ -30,7 +30,7 @@ def test_everything_is_made_and_shown(done):
     board = (done.folder / "results" / "leaderboard.md").read_text()
     assert all(name in board for name in ("grad-dot", "if-cg", "gauss-newton-3", "trak-3"))
     figures = {path.name for path in (done.folder / "results" / "figures").iterdir()}
-    assert figures == {f"mnist-lr-{metric}.png" for metric in ("lds", "loo", "auc")}
+    assert figures == {f"mnist-lr-{metric}.png" for metric in ("lds", "loo", "auc", "cost")}
 
 
 def test_nothing_is_left_to_do(done):
