@@ -18,6 +18,8 @@ WORKSPACE = 2**25
 """Numbers that the gradients of one chunk of samples may hold."""
 CACHE = 2**23
 """Numbers of an intermediate product: large enough for full GEMMs, small enough for the cache."""
+FEW = 8
+"""Test samples are few where an input has more than this many times as many directions."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,22 @@ class Eigenbasis(Solver):
 
 
 def _add_near(factors: LinearFactors, vectors: Tensor, total: Tensor) -> None:
-    """Add Σ_kl g̃_i,kl x_j,kl for vectors x (m, r, c), by the route that writes fewer numbers."""
+    """Add Σ_kl ẽ_i,k ã_i,l x_j,kl for vectors x (m, r, c), by the route that is in cache."""
     (n, positions, c), (m, r, _) = factors.inputs.shape, vectors.shape
-    if positions > 1 or m >= c:
+    if positions > 1:
         total += factors.inner_dense(vectors.flatten(1))
         return
-    # Few test samples: (x_j ã_i)ᵀ ẽ_i writes m·r numbers a sample, not the r·c of a gradient.
-    columns, step = vectors.flatten(0, 1).T, max(1, CACHE // max(1, m * r))
-    for i in range(0, n, step):
-        a, e = factors.inputs[i : i + step, 0], factors.errors[i : i + step, 0]
-        products = (a @ columns).view(len(a), m, r)
-        total[i : i + step] += (products @ e.unsqueeze(2)).squeeze(2)
+    a, e = factors.inputs[:, 0], factors.errors[:, 0]
+    if FEW * m < c:  # Σ_k ẽ_k (Σ_l ã_l x_kl): m·r numbers a sample
+        columns, step = vectors.flatten(0, 1).T, max(1, CACHE // max(1, m * r))
+        for i in range(0, n, step):
+            products = (a[i : i + step] @ columns).view(-1, m, r)
+            total[i : i + step] += (products @ e[i : i + step].unsqueeze(2)).squeeze(2)
+        return
+    scaled = torch.empty_like(a)
+    for k in range(r):  # Σ_k (Σ_l (ẽ_k ã_l) x_kl): one row of all gradients after the other
+        torch.mul(a, e[:, k : k + 1], out=scaled)
+        total.addmm_(scaled, vectors[:, k].T)
 
 
 def _squares(rotated: LinearFactors, weights: Tensor) -> Tensor:

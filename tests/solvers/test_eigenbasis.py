@@ -12,8 +12,8 @@ from headwater.curvature import EKFAC, KFAC, ExactHessian, KroneckerOperator
 from headwater.gradients import DenseGradients, FactoredGradients, GradientCapture
 from headwater.solvers import Eigenbasis
 from tests import reference
-from tests.problems import PROBLEMS, Problem, split
-from tests.systems import row_operator
+from tests.problems import PROBLEMS, Problem, cross_entropy, split
+from tests.systems import random, row_operator
 
 NAMES = ["mlp", "shared linear", "sequence", "mixed", "weight outside", "dead inputs"]
 DAMPINGS = [1e-6, 1e-2, 100.0]
@@ -172,3 +172,20 @@ def test_blocks_of_any_length_give_the_same_scores() -> None:
         solver.inner(train[i : i + 1], slice(i, i + 1), torch.ones(1), solved) for i in range(9)
     ]
     assert torch.allclose(torch.cat(ones), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_few_and_many_test_samples_have_the_same_scores(count: int, monkeypatch) -> None:
+    monkeypatch.setattr("headwater.solvers.eigenbasis.CACHE", 16)  # several chunks of samples
+    model = torch.nn.Linear(40, 3, dtype=torch.float64)
+    batch = (random(60, 40), torch.arange(60) % 3)
+    problem = Problem(model, cross_entropy, batch, batch)
+    task = problem.task()
+    train = GradientCapture(task.bind(), task.loss)(batch)
+    source = CapturedSource(task, 0, [batch], task.loss, lambda g, _: g)
+    operator = EKFAC().operator(source, EKFAC().estimate(source))
+    solver = Eigenbasis(0.01)
+    solved = solver.precondition(operator, {}, train[:count])
+    found = solver.inner(train, slice(0, 60), torch.ones(60), solved)
+    wanted = _kernel(operator, 0.01, train.dense(), train[:count].dense())
+    assert _off(found, wanted) < 1e-10
