@@ -12,10 +12,10 @@ STAMP := $(VENV)/.installed
 HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 
-.PHONY: help .venv benchmark smoke plan results speed dag test lint format clean
+.PHONY: help .venv benchmark smoke plan results speed peers-parity dag test lint format clean
 
 help: ## List the targets
-	@grep -hE '^[.a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
 
 .venv: $(STAMP) ## Make the environment, or renew it when its versions changed
 
@@ -36,9 +36,12 @@ smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
 results: $(STAMP) ## Copy the tables of results/ into the README
 	$(BIN)/python -m stages.readme
 
-speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about 20 minutes)
+speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about an hour)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.peers
+
+peers-parity: $(STAMP) ## Check our numbers against other libraries' (2 minutes, and 2 once for their environment)
+	peers=$$($(BIN)/python -m benchmarks.environment); "$$peers" -m benchmarks.parity
 
 dag: $(STAMP) ## Draw the stage graph
 	$(BIN)/python -m dvc dag

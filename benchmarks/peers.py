@@ -1,8 +1,10 @@
-"""Headwater beside dattri: exact Grad-Dot on mnist-mlp, 5,000 × 500, capture included.
+"""Headwater beside its peers on mnist-mlp: one table of times, memory and agreement.
 
-python -m benchmarks.peers
+python -m benchmarks.peers [--methods grad-dot if-cg ...]
 
-Each repetition of each side is a cold process; both run on the same inputs with the same threads.
+Each repetition of each side is a cold process; all run on the same inputs with the same threads.
+Rows are written as they come. With --methods the other rows of the table stay, if they were
+measured on the same machine and sizes.
 """
 
 from __future__ import annotations
@@ -13,154 +15,150 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.environment import ROOT, make_environment, pip_version
+from benchmarks.comparison import compare_results
+from benchmarks.environment import PEERS, ROOT, make_environment, pip_version
 from benchmarks.measure import machine, save_record
-from benchmarks.tables import describe_machine, seconds, table, write_page
+from benchmarks.methods import METHODS, Contender, Method
+from benchmarks.peers_page import page
+from benchmarks.processes import run_side
+from benchmarks.tables import write_page
 
-__all__ = ["compare_scores", "page", "run_side"]
+__all__ = ["Run", "measure_method", "start_record"]
 
 RESULTS = ROOT / "benchmarks" / "results"
-LIMIT = 600.0
-"""Seconds that one process may take."""
-LONG = 60.0
-"""Seconds from which on one repetition is enough."""
-REPETITIONS = 3
-LABELS = {
-    "headwater": "Headwater, exact",
-    "dattri-exact": 'dattri, exact (`proj_type="identity"`)',
-    "dattri-default": "dattri, as it comes (projected to 512)",
-}
+PACKAGES = ("dattri", "kronfluence", "traker")
 
 
-def run_side(
-    side: str, python: Path, problem: Path, output: Path, threads: int, repetitions: int
-) -> dict[str, Any]:
-    """Run one side in cold processes and return its medians.
+@dataclass(frozen=True)
+class Run:
+    """What all rows of one run share.
 
-    A side that takes longer than a minute is run once; one that takes ten is entered as unfinished.
+    Args:
+        folder: where the problem lies, and results go.
+        peers: Python of the peers' environment.
+        n_train: training samples.
+        threads: of every process.
+        repetitions: of every side that is short.
+        limit: seconds that one process may take.
+    """
+
+    folder: Path
+    peers: Path
+    n_train: int
+    threads: int
+    repetitions: int
+    limit: float
+
+    def side(self, side: str, call: str) -> dict[str, Any]:
+        """Run a call of one side."""
+        python = Path(sys.executable) if side == "headwater" else self.peers
+        output = self.output(side, call)
+        command = [str(python), "-m", "benchmarks.side", side, call, str(self.folder), str(output)]
+        found = run_side(command, output, self.threads, self.repetitions, self.limit)
+        print(f"{side} {call}: {found}", flush=True)
+        return found
+
+    def output(self, side: str, call: str) -> Path:
+        """Return the folder of a call's result."""
+        return self.folder / "results" / f"{side}-{call}"
+
+
+def measure_method(run: Run, method: Method) -> dict[str, Any]:
+    """Measure our side of a method and every contender.
 
     Raises:
-        RuntimeError: if the process fails.
+        RuntimeError: if our own side does not finish.
     """
-    command = [str(python), "-m", "benchmarks.grad_dot", side, str(problem), str(output)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    records: list[dict[str, float]] = []
-    while len(records) < repetitions and (not records or records[0]["seconds"] <= LONG):
-        try:
-            subprocess.run(
-                [*command, str(threads)], cwd=ROOT, env=environment, timeout=LIMIT,
-                check=True, capture_output=True, text=True,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return {"finished": False}
-        except subprocess.CalledProcessError as error:
-            raise RuntimeError(
-                f"{side} must run, but it failed:\n{error.stderr[-2000:]}"
-            ) from error
-        records.append(json.loads((output / "record.json").read_text()))
-    columns = {name: [record[name] for record in records] for name in records[0]}
-    medians = {name: median(values) for name, values in columns.items()}
-    return {"finished": True, **medians, "repetitions": sorted(columns["seconds"])}
+    ours = run.side("headwater", method.key)
+    if not ours["finished"]:
+        raise RuntimeError(f"our side of {method.key} must finish, got {ours}: correct it first")
+    contenders = []
+    for contender in method.contenders:
+        found = run.side(contender.side, contender.call)
+        agreement = _agreement(run, method, contender) if found["finished"] else None
+        contenders.append({**found, "agreement": agreement})
+    return {"headwater": ours, "contenders": contenders}
 
 
-def compare_scores(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> dict[str, float]:
-    """Compare our scores, -⟨∇f, ∇ℓ⟩, with a peer's, +⟨∇f, ∇ℓ⟩.
-
-    Returns:
-        ``difference``: max |ours + theirs| / max |ours|; ``correlation`` of -ours and theirs.
-    """
-    a, b = -ours.astype(np.float64).ravel(), theirs.astype(np.float64).ravel()
-    return {
-        "difference": float(np.abs(a - b).max() / np.abs(a).max()),
-        "correlation": float(np.corrcoef(a, b)[0, 1]),
-    }
+def _agreement(run: Run, method: Method, contender: Contender) -> dict[str, Any]:
+    ours, theirs = (
+        np.load(run.output(*call) / "result.npy", allow_pickle=False)
+        for call in (("headwater", method.key), (contender.side, contender.call))
+    )
+    return compare_results(ours, theirs, contender.agreement.factor(run.n_train))
 
 
-def page(record: dict[str, Any]) -> list[str]:
-    """Return the parts of the page of results."""
-    sides, agreement = record["sides"], record["agreement"]
-    ours = sides["headwater"]["seconds"]
-    rows = []
-    for name, side in sides.items():
-        if not side["finished"]:
-            rows.append([LABELS[name], f"did not finish in {LIMIT / 60:.0f} min", *["–"] * 5])
-            continue
-        same = agreement.get(name)
-        rows.append([
-            LABELS[name],
-            seconds(side["seconds"]),
-            str(len(side["repetitions"])),
-            f"{side['seconds'] / ours:.3g} ×",
-            f"{side['peak_mb']:,.0f} MB",
-            "–" if same is None else f"{same['difference']:.1e}",
-            "–" if same is None else f"{same['correlation']:.4f}",
-        ])  # fmt: skip
-    header = ["", "time (median)", "runs", "of ours", "peak memory", "difference", "correlation"]
-    n, m = record["n_train"], record["n_test"]
-    return [
-        f"# Grad-Dot beside dattri {record['dattri']}",
-        f"mnist-mlp (109,386 parameters), {n:,} training × {m:,} test samples, batches of 500. "
-        "Time from the task and its loaders to the scores, capture of all gradients included, in a "
-        "cold process; imports, those that torch puts off too, are not timed. Peak memory is the "
-        "whole process's "
-        f"({sides['headwater']['peak_mb_before']:,.0f} MB before the timed part on our side).",
-        table(header, rows),
-        "Difference: max |ours + theirs| / max |ours| over all scores, theirs carrying the opposite "
-        "sign; correlation with ours over all scores.",
-        describe_machine(record["machine"]),
-    ]
+def start_record(path: Path, common: dict[str, Any]) -> dict[str, Any]:
+    """Return the record to go on with: the one of before, if it was measured under the same terms."""
+    if path.exists():
+        before = json.loads(path.read_text())
+        same = ("machine", "n_train", "n_test", "repetitions", "versions")
+        if all(before.get(key) == common[key] for key in same):
+            return {**common, "rows": before["rows"]}
+    return {**common, "rows": {}}
 
 
 def main() -> None:
-    """Run all sides and write results/peers.json and results/peers.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--n-train", type=int, default=5000)
-    parser.add_argument("--n-test", type=int, default=500)
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    peer, own = make_environment(), Path(sys.executable)
-    sides: dict[str, Any] = {}
-    scores: dict[str, NDArray[np.float32]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        # In a process of its own as well: this one stays small, and imports no torch.
-        arguments = f"{str(folder)!r}, {options.n_train}, {options.n_test}"
-        code = "from pathlib import Path; from benchmarks.problem import save_problem; "
-        code += f"save_problem(*(Path(a) if isinstance(a, str) else a for a in ({arguments})))"
-        subprocess.run([str(own), "-c", code], cwd=ROOT, check=True)
-        for side in LABELS:
-            python = own if side == "headwater" else peer
-            output = folder / side
-            sides[side] = run_side(
-                side, python, folder, output, options.threads, options.repetitions
-            )
-            print(f"{side}: {sides[side]}", flush=True)
-            if sides[side]["finished"]:
-                scores[side] = np.load(output / "scores.npy", allow_pickle=False)
-    record = {
-        "agreement": {
-            side: compare_scores(scores["headwater"], found)
-            for side, found in scores.items()
-            if side != "headwater"
-        },
-        "dattri": pip_version(peer, "dattri"),
+    """Measure, and write results/peers.json and results/peers.md."""
+    options = _options()
+    peers = make_environment(options.peers)
+    chosen = [method for method in METHODS if method.key in options.methods]
+    common = {
         "machine": machine(options.threads),
         "n_test": options.n_test,
         "n_train": options.n_train,
-        "sides": sides,
+        "repetitions": options.repetitions,
+        "versions": {package: pip_version(peers, package) for package in PACKAGES},
+        "gemm_gflops": _gemm_gflops(options.threads),
     }
-    save_record(options.results / "peers.json", record)
-    write_page(options.results / "peers.md", page(record))
-    print((options.results / "peers.md").read_text())
+    path = options.results / "peers.json"
+    record = start_record(path, common)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _save_problem(folder, options.n_train, options.n_test)
+        run = Run(
+            folder, peers, options.n_train, options.threads, options.repetitions,
+            60 * options.limit,
+        )  # fmt: skip
+        for method in chosen:
+            record["rows"][method.key] = measure_method(run, method)
+            save_record(path, record)
+            write_page(path.with_suffix(".md"), page(json.loads(path.read_text())))
+    print(path.with_suffix(".md").read_text())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    keys = [method.key for method in METHODS]
+    parser.add_argument("--methods", nargs="+", choices=keys, default=keys, metavar="METHOD")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--n-train", type=int, default=5000)
+    parser.add_argument("--n-test", type=int, default=500)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=10, help="minutes that one side may take")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--peers", type=Path, default=PEERS, help="folder of their environment")
+    return parser.parse_args()
+
+
+def _save_problem(folder: Path, n_train: int, n_test: int) -> None:
+    """Write the problem in a process of its own: this one stays small, and imports no torch."""
+    code = "import sys; from pathlib import Path; from benchmarks.problem import save_problem; "
+    code += "save_problem(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
+    arguments = [str(folder), str(n_train), str(n_test)]
+    subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=True)
+
+
+def _gemm_gflops(threads: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.gemm_rate", str(threads)]
+    found = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return float(found.stdout)
 
 
 if __name__ == "__main__":
