@@ -28,11 +28,14 @@ class DataValueEmbedding(Attributor):
     """Follow the training run back from its last step to its first, all samples at once.
 
     For θ_{t+1} = θ_t - (η_t/|B_t|) Σ_{i∈B_t} ∇ℓ_i(θ_t) the effect of sample i on f_j through step t is
-    -(η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, u_{j,T} = ∇f_j(θ_T) and u_{j,t} = (I - η_t H_t) u_{j,t+1}.
+    -(η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, u_{j,T} = ∇f_j(θ_T) and u_{j,t} = (I - η_t H_t)₊ u_{j,t+1}.
     scores[i, j] is the sum over the steps that saw i, the change of f_j because they did, in its
-    unit. The Hessian H_t of the batch is replaced by its empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ:
-    exact for one step, good where residuals have the size that the loss expects.
-    Self-influence: minus the score of a sample for its own loss; not always ≥ 0.
+    unit. Self-influence: minus the score of a sample for its own loss; not always ≥ 0.
+
+    The Hessian H_t of the batch is its empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ, good where residuals
+    have the size that the loss expects. (·)₊ sets negative eigenvalues to zero: a step that would
+    overshoot along a direction (η_t λ > 1) forgets what was there before. It changes nothing where
+    I - η_t H_t is positive; elsewhere, as with momentum, products of I - η_t H_t grow beyond all bounds.
 
     Without a projection u is carried in the space of parameters, (m, p), and every call of
     `attribute` goes back through the run: O(T |B| p m). With one of dimension k the embeddings
@@ -170,9 +173,15 @@ class DataValueEmbedding(Attributor):
     def _before(
         self, u: Tensor, step: Step, model: BoundModel, batch: Batch, products: Tensor, g: Tensor
     ) -> Tensor:
-        """Return u_t = (I - η_t H_t) u_{t+1}, from (η/|B|) ⟨g_i, u_j⟩ and the gradients g."""
-        decayed = 1.0 - step.learning_rate * step.weight_decay
-        return u.mul_(decayed).addmm_(products.T, g, alpha=-1.0)
+        """Return u_t = ((1 - η wd) I - η H)₊ u_{t+1}, from (η/|B|) ⟨g_i, u_j⟩ and the gradients g."""
+        kept = max(0.0, 1.0 - step.learning_rate * step.weight_decay)
+        gram = (g @ g.T).mul_(step.learning_rate / len(g))  # has the eigenvalues x of ηH
+        if float(gram.abs().sum(1).max()) > kept:  # Gershgorin: else no eigenvalue is larger
+            x, vectors = torch.linalg.eigh(gram)
+            # On an eigenvector ηH is x, and here min(x, 1 - η wd).
+            share = kept / x.clamp_min(max(kept, torch.finfo(x.dtype).tiny))
+            products = vectors @ (share[:, None] * (vectors.T @ products))
+        return u.mul_(kept).addmm_(products.T, g, alpha=-1.0)
 
     def _gradients(
         self, source: GradientSource, function: SampleFunction, batches: Iterable[Batch], what: str

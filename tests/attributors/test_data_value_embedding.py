@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -35,25 +37,62 @@ def _dense(problem: Problem, steps: list[Step]) -> list[slow.DenseStep]:
     return found
 
 
+def _fishers(dense: list[slow.DenseStep]) -> list[Tensor]:
+    return [reference.fisher(g[list(rows)]) for g, rows, _, _ in dense]
+
+
 def _test_gradients(problem: Problem) -> Tensor:
     target = problem.target or problem.loss
     return reference.per_sample_gradients(problem.model, target, problem.test)
 
 
+def _fishers(dense: list[slow.DenseStep]) -> list[Tensor]:
+    return [reference.fisher(g[list(rows)]) for g, rows, _, _ in dense]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.3, 30.0])
 @pytest.mark.parametrize("size", [2, 9])
-def test_scores_are_the_derivative_of_the_run_taken_forward(size: int) -> None:
+def test_scores_are_the_derivative_of_the_run_taken_forward(size: int, rate: float) -> None:
     problem = PROBLEMS["mlp"]()
-    steps = _run(problem)
+    steps = [dataclasses.replace(step, learning_rate=rate) for step in _run(problem)]
     dense = _dense(problem, steps)
-    fishers = [reference.fisher(g[list(rows)]) for g, rows, _, _ in dense]
-    wanted = slow.unrolled(dense, fishers) @ _test_gradients(problem).T
+    transitions = [
+        slow.forgetting(fisher, rate, decay)
+        for fisher, (_, _, rate, decay) in zip(_fishers(dense), dense, strict=True)
+    ]
+    wanted = slow.carried(dense, transitions) @ _test_gradients(problem).T
     attributor = DataValueEmbedding(problem.task(), steps)
     found = float64_scores(attributor, split(problem.train, size), split(problem.test, 2))
-    assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-14)
+    assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-13 * rate)
     assert bool((found[6] == 0).all()), "sample 6 is in no batch"
     scores = attributor.cache([problem.train]).attribute([problem.train], [problem.train])
     own = attributor.self_influence([problem.train])
     assert torch.allclose(own, -scores.diagonal(), rtol=1e-5)
+
+
+def test_steps_that_do_not_overshoot_are_unrolled_as_they_were() -> None:
+    problem = PROBLEMS["mlp"]()
+    steps = [dataclasses.replace(step, learning_rate=0.05) for step in _run(problem)]
+    dense = _dense(problem, steps)
+    fishers = _fishers(dense)
+    assert max(float(torch.linalg.eigvalsh(fisher).max()) for fisher in fishers) < 19
+    wanted = slow.unrolled(dense, fishers) @ _test_gradients(problem).T
+    found = float64_scores(
+        DataValueEmbedding(problem.task(), steps), [problem.train], [problem.test]
+    )
+    assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-14)
+
+
+def test_steps_that_overshoot_do_not_make_scores_grow() -> None:
+    problem = PROBLEMS["mlp"]()
+    steps = [dataclasses.replace(step, learning_rate=1e3) for step in _run(problem)] * 10
+    dense, test = _dense(problem, steps), _test_gradients(problem)
+    attributor = DataValueEmbedding(problem.task(), steps)
+    found = float64_scores(attributor, [problem.train], [problem.test])
+    largest = max(float(g.norm(dim=1).max()) for g, *_ in dense) * float(test.norm(dim=1).max())
+    assert float(found.abs().max()) <= 1e3 * 10 * largest
+    explicit = slow.unrolled(dense, _fishers(dense)) @ test.T
+    assert float(explicit.abs().max()) > 1e20
 
 
 def test_one_step_is_the_exact_derivative() -> None:
