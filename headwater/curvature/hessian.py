@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from headwater.batches import Batch, batch_size, map_tensors, to_device
+from headwater.batches import Batch
 from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.samples import SampleOperator, select_samples
-from headwater.task import BoundModel, SampleFunction
+from headwater.curvature.streamed import StreamedOperator
 
 __all__ = ["ExactHessian", "Hessian"]
 
-PAIRS = 100_000
-"""Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
 
-
-class Hessian(SampleOperator):
+class Hessian(StreamedOperator):
     """H = (1/n) Σ_i ∇²f_i(θ), for any model and any twice differentiable f.
 
     H v is the derivative of the gradient along v (forward over reverse). All vectors of a block
@@ -47,52 +42,7 @@ class Hessian(SampleOperator):
         [0.5, 2.0]
     """
 
-    def __init__(
-        self, model: BoundModel, function: SampleFunction, batches: Iterable[Batch]
-    ) -> None:
-        self.model, self.function, self.batches = model, function, batches
-        self.n = sum(batch_size(batch) for batch in batches)
-        self._kept: list[Batch] | None = None
-        if self.n == 0:
-            raise ValueError("the Hessian needs training samples, got none")
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.model.layout.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        return next(iter(self.model.parameters.values())).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The parameters' device."""
-        return self.model.device
-
-    def apply(self, rows: Tensor) -> Tensor:
-        """Return H v for each row v, (m, p)."""
-        total = torch.zeros_like(rows)
-        vectors = max(1, min(len(rows), 128))
-        for batch in self._chunks(max(1, PAIRS // vectors)):
-            for i in range(0, len(rows), vectors):
-                total[i : i + vectors] += self._products(batch, rows[i : i + vectors])
-        return total.div_(self.n)
-
-    def on(self, samples: Tensor) -> Hessian:
-        """Return the Hessian of the mean over some samples; the data is kept in memory from now on."""
-        if self._kept is None:
-            self._kept = list(self.batches)
-        return Hessian(self.model, self.function, select_samples(self._kept, samples))
-
-    def _chunks(self, samples: int) -> Iterator[Batch]:
-        for batch in self.batches:
-            for i in range(0, batch_size(batch), samples):
-                chunk = map_tensors(batch, lambda t, i=i: t[i : i + samples])  # type: ignore[misc]
-                yield to_device(chunk, self.device)
-
-    def _products(self, batch: Batch, rows: Tensor) -> Tensor:
+    def products(self, batch: Batch, rows: Tensor) -> Tensor:
         """Return Σ_i ∇²f_i v over the samples of one chunk."""
         layout, theta = self.model.layout, self.model.parameters
 

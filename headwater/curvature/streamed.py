@@ -15,10 +15,10 @@ from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["StreamedOperator"]
 
-PAIRS = 100_000
-"""Samples × vectors in flight: large enough for full GEMMs, small enough for the cache."""
-VECTORS = 128
-"""Vectors that share the activations of one chunk."""
+PAIRS = {"cpu": 2**15, "cuda": 2**20}
+"""Samples × vectors in flight: full GEMMs, and on a CPU activations that stay in its cache."""
+VECTORS = {"cpu": 16, "cuda": 256}
+"""Vectors that share the activations of one chunk, where there are samples enough."""
 
 
 class StreamedOperator(SampleOperator):
@@ -64,8 +64,10 @@ class StreamedOperator(SampleOperator):
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
         total = torch.zeros_like(rows)
-        vectors = max(1, min(len(rows), VECTORS))
-        for batch in self._chunks(max(1, PAIRS // vectors)):
+        kind = self.device.type if self.device.type in PAIRS else "cuda"
+        few = max(1, min(len(rows), VECTORS[kind]))
+        for batch in self._chunks(max(1, PAIRS[kind] // few)):
+            vectors = max(few, PAIRS[kind] // batch_size(batch))
             for i in range(0, len(rows), vectors):
                 total[i : i + vectors] += self.products(batch, rows[i : i + vectors])
         return total.div_(self.n)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater import AttributionTask
-from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian
+from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian, streamed
 from tests import reference_curvature as twins
 from tests.problems import PROBLEMS, Logistic, Problem, Ridge, select, split
 
@@ -39,7 +39,7 @@ def test_the_batches_change_nothing(size) -> None:
 def test_chunks_of_samples_and_vectors_change_nothing(monkeypatch) -> None:
     problem = PROBLEMS["shared linear"]()
     wanted = _operator(problem).dense()
-    monkeypatch.setattr("headwater.curvature.streamed.PAIRS", 256)
+    monkeypatch.setitem(streamed.PAIRS, "cpu", 256)
     assert torch.allclose(_operator(problem).dense(), wanted, rtol=1e-12, atol=1e-14)
 
 

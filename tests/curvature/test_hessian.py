@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headwater.curvature import Hessian
-from headwater.curvature import hessian as hessian_module
+from headwater.curvature import Hessian, streamed
 from tests import reference
 from tests.problems import PROBLEMS, Logistic, Ridge, perturbed, split
 
@@ -54,7 +53,7 @@ def test_the_batches_change_nothing(name: str, sizes: int | list[int]) -> None:
 @pytest.mark.parametrize("pairs", [1, 5, 10**9])
 def test_the_chunk_size_changes_nothing(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _wanted("mlp")
-    monkeypatch.setattr(hessian_module, "PAIRS", pairs)
+    monkeypatch.setitem(streamed.PAIRS, "cpu", pairs)
     assert torch.allclose(_operator("mlp").dense(rows=7), wanted, rtol=1e-9, atol=1e-12)
 
 
