@@ -40,7 +40,7 @@ speed: $(STAMP) ## Measure speed against other libraries, both sides in one run 
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.peers
 
-peers-parity: $(STAMP) ## Check our numbers against other libraries' (2 minutes, and 2 once for their environment)
+peers-parity: $(STAMP) ## Check our numbers against other libraries' (1 minute, and 3 once for their environment)
 	peers=$$($(BIN)/python -m benchmarks.environment); "$$peers" -m benchmarks.parity
 
 dag: $(STAMP) ## Draw the stage graph

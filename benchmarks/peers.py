@@ -126,10 +126,17 @@ def main() -> None:
             folder, peers, options.n_train, options.threads, options.repetitions,
             60 * options.limit,
         )  # fmt: skip
+        failed = []
         for method in chosen:
-            record["rows"][method.key] = measure_method(run, method)
+            try:
+                record["rows"][method.key] = measure_method(run, method)
+            except RuntimeError as error:  # an hour of other rows is not lost with it
+                failed.append(str(error))
+                continue
             save_record(path, record)
             write_page(path.with_suffix(".md"), page(json.loads(path.read_text())))
+    if failed:
+        raise SystemExit("\n".join(failed))
     print(path.with_suffix(".md").read_text())
 
 
