@@ -39,6 +39,7 @@ class GradientsRow(Row):
     split: Literal["train", "test"]
     dtype: Literal["float32", "float16"]
     block: int | None
+    masks: int
     priority: int
     projection: ProjectionRecipe | None
 
@@ -47,12 +48,13 @@ def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
     """Write the gradients of a function at all samples of a split, one store a checkpoint."""
     inputs, labels = load_split(data)
     files = checkpoint_files(models, row.checkpoints, row.count)
-    task = load_task(row.setting, row.function, files)
+    task = load_task(row.setting, row.function, files, row.masks)
     with resumable(out, row, data, models) as scratch:
-        for index, file in enumerate(files):
+        for index in range(len(task.checkpoints)):
+            model, mask = divmod(index, row.masks)
             write_gradients(
                 scratch / f"{index:02d}",
-                describe(row, file),
+                describe(row, files[model], mask),
                 GradientCapture(task.bind(index), task.target),
                 partial(rows_of, inputs, labels),
                 len(labels),
@@ -61,13 +63,14 @@ def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
             )
 
 
-def describe(row: GradientsRow, checkpoint: Path) -> StoreDescription:
-    """Return what the store of one checkpoint holds."""
+def describe(row: GradientsRow, checkpoint: Path, mask: int) -> StoreDescription:
+    """Return what the store of one checkpoint, or of one sub-network of it, holds."""
+    of = file_hash(checkpoint)
     return StoreDescription(
         setting=row.problem,
         split=row.split,
         function=row.function,
-        checkpoint=file_hash(checkpoint),
+        checkpoint=of if row.masks == 1 else f"{of}, mask {mask} of {row.masks}",
         representation=row.form,
         dtype=row.dtype,
         projection=""

@@ -44,6 +44,7 @@ class MethodRow(Row):
     function: str
     checkpoints: Literal["ensemble", "halves", "trajectory"]
     count: int
+    masks: int
     recipe: Recipe
     curvature: str = ""
     tuned: str = ""
@@ -76,8 +77,8 @@ def open_method(
         test_data: the test samples, where they are needed.
         damping: of the method, where it has one and what is computed depends on it.
     """
-    files = checkpoint_files(models, row.checkpoints, row.count)
-    task = load_task(row.setting, row.function, files)
+    files = checkpoint_files(models, row.checkpoints, -(-row.count // row.masks))
+    task = load_task(row.setting, row.function, files, row.masks)
     samples = batches(*load_split(data))
     test_samples = [] if test_data is None else batches(*load_split(test_data))
     sources = [

@@ -71,6 +71,8 @@ class Store(Row):
     checkpoints: Literal["ensemble", "halves", "trajectory"] = "ensemble"
     dtype: Literal["float32", "float16"] = "float32"
     block: Count | None = None
+    models: Count | None = None
+    masks: Count = 1
     projection: ProjectionRecipe | None = None
 
     @model_validator(mode="after")
@@ -80,6 +82,11 @@ class Store(Row):
         if self.projection is not None and self.projection.kind == "Arnoldi":
             raise ValueError("Arnoldi is a projection of TRAK's, on a factored store")
         return self
+
+    def trained(self, setting: SettingParams) -> int:
+        """Return how many trained models it takes gradients of."""
+        available: int = getattr(setting, self.checkpoints)
+        return available if self.models is None else min(self.models, available)
 
 
 class SolverParams(SolverRecipe):
@@ -162,7 +169,7 @@ class Params(Row):
         for key, setting in self.settings.items():
             if key in method.infeasible:
                 continue
-            available = getattr(setting, store.checkpoints)
+            available = store.trained(setting) * store.masks
             if method.count > available:
                 raise ValueError(
                     f"{where}.count must be at most settings.{key}.{store.checkpoints} = {available}, "

@@ -40,7 +40,7 @@ ATTRIBUTORS = {
     "TRAK": _takes("damping", "blocks soft_threshold projection", on="margin"),
     "ExactTRAK": _takes("damping", on="margin"),
     "ProjectedInfluence": _takes("damping", "blocks", on="loss"),
-    "RPS": _takes("damping", "normalize"),
+    "RPS": _takes("damping", "normalize fit"),
     "KNNShapley": _takes("neighbours"),
     "RandomScores": _takes(may="seed"),
     "LabelMatch": _takes(),

@@ -87,8 +87,8 @@ def _plan_problem(
             rows["gradients"][f"{problem}_{store_name}_{split}"] = {
                 **code,
                 "problem": problem,
-                **store.model_dump(mode="json"),
-                "count": getattr(setting, store.checkpoints),
+                **store.model_dump(mode="json", exclude={"models"}),
+                "count": store.trained(setting),
                 "split": split,
                 "store": store_name,
                 "priority": LONG if store.form == "projected" else 0,
@@ -135,6 +135,7 @@ def _plan_method(
         "function": store.function,
         "checkpoints": store.checkpoints,
         "count": method.count,
+        "masks": store.masks,
         "recipe": method.recipe(),
     }
     curvature = f"{raw}/train"
@@ -228,7 +229,7 @@ def _report_row(params: Params) -> dict[str, Any]:
     settings = {}
     for name, setting in params.settings.items():
         store_counts = {
-            key: getattr(setting, store.checkpoints) for key, store in params.stores.items()
+            key: store.trained(setting) * store.masks for key, store in params.stores.items()
         }
         settings[name] = {
             "n_tune": setting.n_tune,

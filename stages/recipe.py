@@ -101,6 +101,7 @@ class Recipe(Row):
     soft_threshold: Positive | None = None
     neighbours: Count | None = None
     normalize: bool | None = None
+    fit: Literal["labels", "predictions"] | None = None
     seed: int | None = None
 
     @model_validator(mode="after")
