@@ -34,6 +34,7 @@ class Hessian(StreamedOperator):
         Pearlmutter, Fast Exact Multiplication by the Hessian, Neural Computation 1994.
 
     Example:
+        >>> import torch
         >>> from headwater import AttributionTask
         >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
         >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)

@@ -1,5 +1,6 @@
 """The real graph on the smoke configuration: what an edit runs again, and what it does not."""
 
+import json
 import re
 import shutil
 
@@ -46,15 +47,38 @@ def test_editing_one_method_runs_only_its_own_stages(workspace):
     workspace.edit("methods", "gauss-newton-3", "solver", "damping", value=0.02)
     workspace.plan()
     key = "mnist-lr_gauss-newton-3"
-    own = {f"solve@{key}", f"score@{key}", f"self_influence@{key.replace('_', '-noisy_')}"}
+    noisy = key.replace("_", "-noisy_")
+    own = {f"solve@{key}", f"self_influence@{noisy}", f"evaluate@{key}"}
     assert workspace.stale() == {"plan", *own}
     before = workspace.locked()
     shown = workspace.run("pipelines.benchmark")
     ran = set(re.findall(r"\] (\S+) ran,", shown.stdout + shown.stderr))
-    assert ran == {"plan", *own, f"evaluate@{key}", "report"}
+    assert ran == {"plan", *own, f"score@{key}", "report"}
     after = workspace.locked()
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {*own, f"evaluate@{key}", "report"}
+    changed = {name for name in after if before[name] != after[name]}
+    assert changed == {*own, f"score@{key}", "report"}
+
+
+def test_another_damping_to_choose_from_prepares_nothing_again(workspace):
+    workspace.edit("methods", "trak-3", "damping", value=[0.5, 1.0, 2.0])
+    workspace.plan()
+    stale = workspace.stale()
+    assert {name.split("@")[0] for name in stale} == {
+        "plan", "tune", "solve", "self_influence", "evaluate",
+    }  # fmt: skip
+    assert all(name == "plan" or name.endswith("_trak-3") for name in stale)
+
+
+def test_the_damping_is_the_best_on_the_tuning_samples(done):
+    tuned = done.folder / "artifacts" / "tune" / "mnist-lr" / "gauss-newton-3.json"
+    found = json.loads(tuned.read_text())
+    assert [point["damping"] for point in found["curve"]] == [0.01, 0.1]
+    best = max(found["curve"], key=lambda point: point["lds"])
+    assert found["damping"] == best["damping"]
+    metrics = done.folder / "artifacts" / "metrics" / "mnist-lr" / "gauss-newton-3.json"
+    record = json.loads(metrics.read_text())
+    assert (record["damping"], record["tuned"]) == (best["damping"], True)
+    assert record["tune"]["lds"]["value"] == pytest.approx(best["lds"], abs=2e-4)
 
 
 def test_a_new_method_on_an_existing_store_trains_nothing(workspace):
@@ -93,7 +117,10 @@ def test_a_new_test_set_retrains_nothing(workspace):
     [
         ("headwater/metrics/estimate.py", {"evaluate", "report"}),
         ("headwater/retraining/seeds.py", {"prepare", "train", "retrain", "ground_truth"}),
-        ("headwater/solvers/explicit.py", {"curvature", "solve", "score", "self_influence"}),
+        (
+            "headwater/solvers/explicit.py",
+            {"curvature", "tune", "solve", "score", "self_influence"},
+        ),
         ("stages/figures.py", {"report"}),
     ],
 )

@@ -49,6 +49,13 @@ BAD = {
     "wrong store": (("methods", "trak-1", "store"), "loss", "needs a store of function margin"),
     "too many": (("methods", "trak-10", "count"), 11, "count must be at most"),
     "no trajectory": (("methods", "tracin-10", "store"), "loss", "checkpoints: trajectory"),
+    "unknown attributor": (("methods", "trak-1", "attributor"), "TRAKK", "'TRAKK' is unknown"),
+    "foreign setting": (("methods", "grad-dot", "neighbours"), 3, "GradDot takes no neighbours"),
+    "missing setting": (("methods", "knn-shapley", "neighbours"), None, "KNNShapley needs neighbours"),
+    "learned projection": (
+        ("stores", "logra", "projection"), {"kind": "Arnoldi", "dimension": 3},
+        "Arnoldi is a projection of TRAK's",
+    ),
     "no solver": (("methods", "fisher-1", "solver"), None, "InfluenceFunction needs solver"),
     "wrong pair": (("methods", "fisher-1", "curvature"), "Hessian", "Woodbury goes with"),
     "tune": (("settings", "mnist-lr", "n_tune"), 500, "n_tune must be below n_test"),
