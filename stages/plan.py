@@ -25,6 +25,8 @@ UNTUNED = "plan.txt"
 """Where a method with nothing to choose has its damping: in params.yaml."""
 KEPT = ("Explicit", "Lanczos", "Eigenbasis")
 """The solvers whose preparation is smaller than it is dear."""
+TUNED = 10
+"""Models that a damping is chosen with, at most: more of them hardly change which is best."""
 LONG = 1
 """The priority of stages that take minutes: started first, they do not run alone at the end."""
 STAGES = (
@@ -161,7 +163,7 @@ def _plan_method(
     if len(dampings) > 1:
         untuned = {key: value for key, value in row.items() if key not in ("tuned", "damping")}
         rows["tune"][f"{problem}_{name}"] = {
-            **untuned, "dampings": dampings, "n_tune": setting.n_tune,
+            **untuned, "count": min(method.count, TUNED), "dampings": dampings, "n_tune": setting.n_tune,
         }  # fmt: skip
     solved = f"{raw}/test"
     if has_solve(method):
