@@ -1,0 +1,92 @@
+"""Every defect that is known of dattri 0.3 has tests here that would fail with it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+DEFECTS = {
+    "D1 self-influence of several batches is one number": (
+        "test_self_influence_is_minus_the_diagonal", "test_the_batches_change_nothing",
+    ),
+    "D2 a sum of the inverses of batches": (
+        "test_the_inverse_is_not_a_sum_of_inverses_over_batches",
+    ),
+    "D3 EK-FAC: transposed basis, scrambled bias, no sequences, Fisher of the target": (
+        "test_products_are_those_of_the_dense_twin", "test_one_sample_has_its_exact_fisher_matrix",
+        "test_the_fisher_matrix_is_that_of_the_loss_whatever_the_target",
+    ),
+    "D4 a Fisher matrix that is a scalar": ("test_products_and_gram_equal_the_sum_of_outer_products",),
+    "D5 negative eigenvalues become NaN": ("test_lanczos_leaves_negative_curvature_out",),
+    "D6 CG ignores its tolerance": (
+        "test_cg_does_not_go_on_after_convergence", "test_cg_stops_at_its_tolerance",
+    ),
+    "D7 DataInf divides by 0": ("test_data_inf_refuses_no_damping",),
+    "D8 LiSSA swaps two arguments": ("test_lissa_is_its_recursion",),
+    "D9 LiSSA is not seeded, casts labels, breaks on dicts": (
+        "test_lissa_is_seeded_and_leaves_the_global_generator_alone",
+        "test_all_right_hand_sides_share_the_mini_batches", "test_dict_batches_of_integer_tokens",
+    ),
+    "D10 RelatIF is ignored in silence": (
+        "test_relatif_normalises_with_every_solver",
+        "test_an_unknown_norm_is_refused_with_the_known_ones",
+    ),
+    "D11 TRAK: order of arguments, shape of self-influence": (
+        "test_scores_equal_the_slow_twin", "test_a_cached_attributor_answers_many_times",
+    ),
+    "D12 TracIn cannot be exact": ("test_scores_equal_the_slow_twin",),
+    "D13 layers= changes the task, and fails on a str": (
+        "test_layers_restrict_the_scores", "test_layers_select_parameters_in_the_models_order",
+        "test_nothing_is_left_behind",
+    ),
+    "D14 LoGra ignores the target and all checkpoints but one, and writes files": (
+        "test_the_target_is_respected", "test_recipes_are_compositions",
+        "test_every_checkpoint_counts_with_a_projection_of_its_own",
+    ),
+    "D15 the same projection for all sides and layers, bias dropped": (
+        "test_every_side_of_every_layer_is_drawn_anew", "test_the_bias_is_one_more_input",
+    ),
+    "D16 KNN-Shapley is transposed": ("test_scores_equal_the_slow_twin",),
+    "D17 RPS: no nested layers, bias ignored": (
+        "test_the_shares_of_all_samples_add_up_to_the_logit", "test_batches_may_be_dictionaries",
+    ),
+    "D18 a mask without its scale": ("test_a_mask_keeps_scaled_coordinates_and_no_others",),
+    "D19 pickled models": ("test_code_in_a_file_is_never_run", "test_leave_one_out_equals_a_loop"),
+    "D20 parts of a retraining are never put together": (
+        "test_processes_give_what_one_process_gives",
+    ),
+    "D21 indices of a subset are ignored": (
+        "test_training_on_a_subset_is_training_on_its_rows",
+    ),
+    "D22 LOO ignores indices, flips are not seeded": (
+        "test_loo_equals_a_loop_over_scipy", "test_loo_refuses_impossible_indices",
+        "test_flips_are_exact_and_change_the_class",
+    ),
+    "D23-25 scripts that do not run, and report another configuration": (
+        "test_the_examples_run", "test_every_planned_row_fits_its_stage",
+        "test_the_damping_is_the_best_on_the_tuning_samples",
+    ),
+    "D27 settings that are not those of the paper": ("test_recipes_of_the_paper",),
+    "D29 dropout loses its own p": ("test_the_module_keeps_its_own_p",),
+    "D30 a projection that cannot be chosen": ("test_parts_take_what_recipes_say",),
+    "D31 a broken download stays": ("test_broken_download_is_replaced",),
+}  # fmt: skip
+"""D26 (MAESTRO) and D28 (GPT-2) concern settings that are not here yet."""
+
+
+def _names() -> set[str]:
+    return {
+        node.name
+        for file in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_it_is_tested(defect: str) -> None:
+    missing = set(DEFECTS[defect]) - _names()
+    assert not missing, f"{defect}: {sorted(missing)} is gone"
