@@ -34,7 +34,7 @@ class GradientsRow(Row):
     store: str
     function: str
     form: Literal["factored", "dense", "projected"]
-    checkpoints: Literal["ensemble", "halves", "trajectory"]
+    checkpoints: Literal["ensemble", "early", "trajectory"]
     count: int
     split: Literal["train", "test"]
     dtype: Literal["float32", "float16"]

@@ -42,7 +42,7 @@ class MethodRow(Row):
     seed: int
     store: str
     function: str
-    checkpoints: Literal["ensemble", "halves", "trajectory"]
+    checkpoints: Literal["ensemble", "early", "trajectory"]
     count: int
     masks: int
     recipe: Recipe

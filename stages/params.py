@@ -42,6 +42,13 @@ class Noisy(Row):
     fraction: Fraction
 
 
+class Early(Row):
+    """Models whose training stops early: how many, and after how many epochs."""
+
+    models: Count
+    epochs: Count
+
+
 class SettingParams(Row):
     """How large one setting of the benchmark is."""
 
@@ -49,7 +56,7 @@ class SettingParams(Row):
     n_test: Annotated[int, Field(ge=2)]
     n_tune: Count
     ensemble: Count
-    halves: Annotated[int, Field(ge=0)] = 0
+    early: Early | None = None
     trajectory: Annotated[int, Field(ge=0)]
     ground_truth: GroundTruth
     noisy: Noisy
@@ -68,7 +75,7 @@ class Store(Row):
 
     function: Literal["loss", "margin"]
     form: Literal["factored", "dense", "projected"]
-    checkpoints: Literal["ensemble", "halves", "trajectory"] = "ensemble"
+    checkpoints: Literal["ensemble", "early", "trajectory"] = "ensemble"
     dtype: Literal["float32", "float16"] = "float32"
     block: Count | None = None
     models: Count | None = None
@@ -85,7 +92,11 @@ class Store(Row):
 
     def trained(self, setting: SettingParams) -> int:
         """Return how many trained models it takes gradients of."""
-        available: int = getattr(setting, self.checkpoints)
+        available = {
+            "ensemble": setting.ensemble,
+            "early": setting.early.models if setting.early else 0,
+            "trajectory": setting.trajectory,
+        }[self.checkpoints]
         return available if self.models is None else min(self.models, available)
 
 

@@ -77,7 +77,8 @@ def _plan_problem(
     rows["train"][problem] = {
         **common,
         "ensemble": setting.ensemble,
-        "halves": setting.halves,
+        "early": setting.early.models if setting.early else 0,
+        "early_epochs": setting.early.epochs if setting.early else 0,
         "trajectory": setting.trajectory,
     }
     if not noisy:

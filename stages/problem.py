@@ -32,7 +32,7 @@ def batches(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def checkpoint_files(models: Path, kind: str, count: int) -> list[Path]:
-    """Return the files of the first `count` checkpoints, ``ensemble``, ``halves`` or ``trajectory``.
+    """Return the files of the first `count` checkpoints, ``ensemble``, ``early`` or ``trajectory``.
 
     Raises:
         FileNotFoundError: if fewer were trained.

@@ -1,4 +1,4 @@
-"""Stage train: an ensemble of models, models on random halves, and the checkpoints of one run."""
+"""Stage train: an ensemble of models, models that stopped early, and the checkpoints of one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from headwater.progress import track
-from headwater.retraining import Job, derive_seed, draw_subsets, run_parameters, train_many
+from headwater.retraining import Job, derive_seed, run_parameters, train_many
 from stages.files import resumable, save_json
 from stages.parameters import save_parameters
 from stages.problem import load_split
@@ -15,14 +15,15 @@ from stages.runner import Row, run
 
 
 class TrainRow(Row):
-    """How many models on all samples, how many on halves, and how many checkpoints of the first run."""
+    """How many models, how many that stop early and when, and how many checkpoints of the first run."""
 
     setting: str
     model: str
     module: str
     dataset: str
     ensemble: int
-    halves: int
+    early: int
+    early_epochs: int
     trajectory: int
     seed: int
 
@@ -33,13 +34,9 @@ def main(row: TrainRow, data: Path, out: Path) -> None:
     with resumable(out, row, data) as scratch:
         jobs = [Job(i, derive_seed(row.seed, "train", i)) for i in range(row.ensemble)]
         _train(row, inputs, labels, jobs, scratch, "ensemble")
-        if row.halves:
-            halves = draw_subsets(len(labels), 0.5, row.halves, derive_seed(row.seed, "halves"))
-            members = [
-                Job(i, derive_seed(row.seed, "train-half", i), half)
-                for i, half in enumerate(halves)
-            ]
-            _train(row, inputs, labels, members, scratch, "halves")
+        if row.early:  # the first are those of the ensemble, stopped on their way
+            jobs = [Job(i, derive_seed(row.seed, "train", i)) for i in range(row.early)]
+            _train(row, inputs, labels, jobs, scratch, "early", row.early_epochs)
         record = []
         if row.trajectory:
             ((_, outputs),) = train_many(
@@ -58,12 +55,18 @@ def main(row: TrainRow, data: Path, out: Path) -> None:
 
 
 def _train(
-    row: TrainRow, inputs: Tensor, labels: Tensor, jobs: list[Job], scratch: Path, kind: str
+    row: TrainRow,
+    inputs: Tensor,
+    labels: Tensor,
+    jobs: list[Job],
+    scratch: Path,
+    kind: str,
+    epochs: int | None = None,
 ) -> None:
     """Train what is not there yet."""
     files = {job.index: scratch / f"{kind}-{job.index:02d}.safetensors" for job in jobs}
     todo = [job for job in jobs if not files[job.index].exists()]
-    models = train_many(row.setting, inputs, labels, todo)
+    models = train_many(row.setting, inputs, labels, todo, epochs=epochs)
     for job, outputs in track(models, f"training ({kind})", len(todo)):
         save_parameters(files[job.index], outputs)
 

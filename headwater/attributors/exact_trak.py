@@ -35,7 +35,7 @@ class ExactTRAK(InfluenceFunction):
 
     Args:
         task: its target must be the margin of its loss; checkpoints are independently trained models,
-            best on random subsets of the training samples.
+            best stopped early, before they know their training samples by heart.
         damping: λ > 0, absolute.
 
     Raises:

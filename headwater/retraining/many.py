@@ -65,6 +65,7 @@ def train_many(
     *,
     finish: Finish = final_parameters,
     checkpoint_count: int = 0,
+    epochs: int | None = None,
     workers: int | None = None,
     models_at_once: int = 50,
 ) -> Iterator[tuple[Job, Outputs]]:
@@ -82,6 +83,7 @@ def train_many(
         jobs: The models to train.
         finish: finish(trained) -> named arrays, sent back; runs where the model was trained.
         checkpoint_count: Checkpoints kept in each `Trained`.
+        epochs: Stop after this many epochs of the recipe; by default at its end.
         workers: Processes; by default the CPU cores this process may use.
         models_at_once: Largest stack on a GPU.
 
@@ -89,7 +91,7 @@ def train_many(
         FloatingPointError: If a loss becomes NaN or infinite; a note names the job.
         BrokenProcessPool: If a worker was killed, for example for lack of memory.
     """
-    setting = get_setting(setting_name)
+    setting = get_setting(setting_name).stopped_after(epochs)
     if inputs.device.type != "cpu":
         yield from _train_in_stacks(
             setting,
@@ -108,6 +110,7 @@ def train_many(
             jobs,
             finish=finish,
             checkpoint_count=checkpoint_count,
+            epochs=epochs,
             workers=workers or _usable_cores(),
         )
 
@@ -150,6 +153,7 @@ def _train_in_processes(
     *,
     finish: Finish,
     checkpoint_count: int,
+    epochs: int | None,
     workers: int,
 ) -> Iterator[tuple[Job, Outputs]]:
     context = get_context("spawn")
@@ -160,7 +164,7 @@ def _train_in_processes(
         max_workers=max(1, min(workers, len(jobs))),
         mp_context=context,
         initializer=_start_worker,
-        initargs=(lifeline, setting_name, arrays, finish, checkpoint_count),
+        initargs=(lifeline, setting_name, epochs, arrays, finish, checkpoint_count),
     )
     try:
         jobs_of = {executor.submit(_run_job, job): job for job in jobs}
@@ -194,6 +198,7 @@ _WORK: list[_Work] = []
 def _start_worker(
     lifeline: Connection,
     setting_name: str,
+    epochs: int | None,
     arrays: tuple[NDArray[np.generic], ...],
     finish: Finish,
     checkpoint_count: int,
@@ -203,7 +208,8 @@ def _start_worker(
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(1)
     inputs, labels = (torch.from_numpy(array) for array in arrays)
-    _WORK.append(_Work(get_setting(setting_name), inputs, labels, finish, checkpoint_count))
+    setting = get_setting(setting_name).stopped_after(epochs)
+    _WORK.append(_Work(setting, inputs, labels, finish, checkpoint_count))
 
 
 def _end_with(lifeline: Connection) -> None:

@@ -1,5 +1,6 @@
 """What a setting of the benchmark is: data + model + loss + training recipe."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,3 +78,18 @@ class Setting:
     loss: Target
     targets: Mapping[str, Target]
     recipe: Recipe
+
+    def stopped_after(self, epochs: int | None) -> "Setting":
+        """Return the same setting with training stopped early; None: as it is.
+
+        Raises:
+            ValueError: If the recipe has fewer epochs.
+        """
+        if epochs is None:
+            return self
+        if epochs > self.recipe.epochs:
+            raise ValueError(
+                f"training of {self.name} ends after {self.recipe.epochs} epochs, it cannot be stopped "
+                f"after {epochs}: choose fewer"
+            )
+        return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, epochs=epochs))

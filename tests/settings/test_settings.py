@@ -65,3 +65,11 @@ def test_names_are_listed_without_importing_a_setting():
 def test_impossible_recipes_are_refused(change):
     with pytest.raises(ValueError, match="a recipe needs"):
         dataclasses.replace(Recipe(0.1, batch_size=2, epochs=1), **change)
+
+
+def test_training_can_stop_early():
+    setting = get_setting("mnist-lr")
+    assert setting.stopped_after(None) is setting
+    assert setting.stopped_after(3).recipe == dataclasses.replace(setting.recipe, epochs=3)
+    with pytest.raises(ValueError, match="ends after 20 epochs"):
+        setting.stopped_after(21)
