@@ -3,15 +3,10 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from pipelines import leash
+from pipelines import fast_yaml, leash
 
 # What DVC says about itself, at the start of a line; the rest is the stage's own output.
 _CHATTER = (
@@ -115,44 +110,15 @@ def reproduce(stage: str, threads: int, log: Callable[[str], object]) -> Result:
     return Result("failed", last_line) if process.returncode else Result(how)
 
 
-@contextmanager
-def modify_lock(path: str, fs: object = None) -> Iterator[dict[str, Any]]:
-    """Change ``dvc.lock`` in place, by the C parser.
-
-    DVC's own way keeps comments, which this file has none of, and takes seconds for each stage of a
-    graph of a hundred. The content is the same; long commands are folded elsewhere.
-
-    Args:
-        path: The file; it need not exist.
-        fs: DVC's file system, always the local one.
-    """
-    file = Path(path)
-    data = yaml.load(file.read_text("utf-8"), yaml.CSafeLoader) if file.exists() else {}
-    yield data
-    text = yaml.dump(data, Dumper=_LockDumper, sort_keys=False, allow_unicode=True)
-    file.write_text(text, "utf-8")
-
-
-class _LockDumper(yaml.CSafeDumper):
-    """Writes DVC's ordered dictionaries as plain ones, and nothing by reference."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-_LockDumper.add_multi_representer(dict, _LockDumper.represent_dict)
-
-
 def main() -> int:
     """Run ``dvc --wait-for-lock ARGUMENTS`` on the leash of the process that started it."""
     leash.hold()
-    import dvc.dvcfile
     import dvc.lock
     from dvc.cli import main as dvc_main
 
     # DVC looks for a free lock six times in this span: 50 ms between two looks instead of 500.
     dvc.lock.DEFAULT_TIMEOUT = 0.3
-    dvc.dvcfile.modify_yaml = modify_lock
+    fast_yaml.install()
     return int(dvc_main(["--wait-for-lock", *sys.argv[1:]]))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import networkx as nx
 import yaml
 
+from pipelines import fast_yaml
+
 # A run that was just killed takes a moment to give its locks back.
 _SECONDS_TO_UNLOCK = 5.0
 
@@ -59,6 +61,7 @@ def load(targets: Sequence[str] = ()) -> dict[str, Stage]:
     from dvc.lock import LockError
     from dvc.repo import Repo
 
+    fast_yaml.install()
     try:
         with Repo() as repo:
             graph = _picked(repo, targets)

@@ -36,7 +36,7 @@ def read_row(stage: str, key: str, model: type[R]) -> R:
     Raises:
         ValueError: if there is no such row, or it does not fit the stage.
     """
-    rows = yaml.safe_load(ROWS.read_text())["runs"].get(stage, {})
+    rows = yaml.load(ROWS.read_text(), yaml.CSafeLoader)["runs"].get(stage, {})
     if key not in rows:
         raise ValueError(f"{ROWS} must have a row {stage}.{key}, got none; run `make plan`")
     try:

@@ -1,0 +1,98 @@
+"""DVC's YAML by the C parser: its own reads a file of parameters anew for every stage, in pure Python.
+
+With a graph of some hundred stages DVC spends minutes in it. What is read is the same, YAML 1.2 as
+DVC has it; what is written has the same content, long commands are folded elsewhere.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_SCALARS = (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+."),
+)
+"""Plain scalars that are no strings in YAML 1.2; PyYAML itself knows 1.1, where 1e-6 is a string."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads YAML 1.2."""
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Quotes what would be read as something else, and writes nothing by reference."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_OF_1_1 = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "timestamp")}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag not in _OF_1_1]
+    for first, known in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, _pattern, _first in _SCALARS:
+    for _kind in (_Loader, _Dumper):  # the dumper keeps those of 1.1: it quotes what either knows
+        _kind.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first)
+        )
+_Dumper.add_multi_representer(dict, _Dumper.represent_dict)
+
+
+def install() -> None:
+    """Let DVC use this module in this process."""
+    from dvc import dvcfile
+    from dvc.utils import serialize
+    from dvc.utils.serialize import _yaml
+
+    _yaml.parse_yaml = _Parsed(_yaml.parse_yaml)
+    serialize.parse_yaml = _yaml.parse_yaml
+    dvcfile.modify_yaml = modify_lock
+
+
+class _Parsed:
+    """Stands in for DVC's ``parse_yaml``; a text that was parsed before is not parsed again."""
+
+    def __init__(self, slow: Any) -> None:
+        self._slow = slow
+        self._seen: dict[str, tuple[str, Any]] = {}
+
+    def __call__(self, text: Any, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return self._slow(text, path, typ)
+        known = self._seen.get(str(path))
+        if known is None or known[0] != text:
+            try:
+                known = (text, yaml.load(text, _Loader) or {})
+            except yaml.YAMLError:
+                return self._slow(text, path, typ)  # which says what is wrong in DVC's words
+            self._seen[str(path)] = known
+        return _copied(known[1])
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of what a YAML file holds."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def modify_lock(path: str, fs: object = None) -> Iterator[dict[str, Any]]:
+    """Change ``dvc.lock`` in place; DVC's own way keeps comments, which this file has none of.
+
+    Args:
+        path: The file; it need not exist.
+        fs: DVC's file system, always the local one.
+    """
+    file = Path(path)
+    data = yaml.load(file.read_text("utf-8"), _Loader) if file.exists() else {}
+    yield data
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    file.write_text(text, "utf-8")
