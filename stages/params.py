@@ -22,7 +22,7 @@ _Value = Annotated[float, Field(ge=0)]
 _Values = _Value | Annotated[list[_Value], Field(min_length=1)]
 Damping = _Values | dict[Name, _Values]
 """A damping, or several to choose from on the tuning samples; may differ by setting."""
-WHOLE = ("Hessian", "FullGaussNewton", "KFAC", "EKFAC")
+WHOLE = ("Hessian", "FullGaussNewton", "SampledGaussNewton", "KFAC", "EKFAC")
 """The curvatures that are not made of the store's own rows."""
 
 

@@ -54,6 +54,7 @@ CURVATURES = {
     "FullGaussNewton": _takes(on="loss"),
     "EmpiricalFisher": _takes(on="loss"),
     "GaussNewton": _takes(on="margin"),
+    "SampledGaussNewton": _takes(may="draws classes seed", on="loss"),
     "KFAC": _takes(may="labels draws seed", on="loss"),
     "EKFAC": _takes(may="labels draws seed", on="loss"),
 }
@@ -66,7 +67,7 @@ SOLVERS = {
     "LiSSA": _takes("depth batch_size", "scale repeats seed", on=f"Hessian {_ROWS}"),
     "Lanczos": _takes("rank", "seed residual"),
     "DataInf": _takes(on=_ROWS),
-    "Woodbury": _takes(on=_ROWS),
+    "Woodbury": _takes(on=f"{_ROWS} SampledGaussNewton"),
     "Eigenbasis": _takes(on=_KRONECKER),
 }
 """What each solver takes, and the curvatures it solves with."""

@@ -65,6 +65,7 @@ class CurvatureRecipe(Part):
 
     labels: Literal["sampled", "empirical"] | None = None
     draws: Count | None = None
+    classes: Count | None = None
     seed: int | None = None
 
     @classmethod

@@ -8,6 +8,7 @@ from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOper
 from headwater.curvature.operator import LinearOperator
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sample_curvature import EmpiricalFisher, GaussNewton, SampleCurvature
+from headwater.curvature.sampled_gauss_newton import SampledGaussNewton
 from headwater.curvature.samples import SampleOperator
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "GaussNewton",
     "KFAC",
     "SampleCurvature",
+    "SampledGaussNewton",
     "TrainingData",
     # operators
     "GaussNewtonOperator",

@@ -88,16 +88,17 @@ class Woodbury(Solver):
         return coefficients[rows] * (len(coefficients) / scale)[:, None]
 
     def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
-        """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i², (n,)."""
+        """Return n (1 - nλ [(K + nλI)^-1]_ii) / ρ_i² for the first rows, those of train."""
         rows = rows_of(operator, "Woodbury")
-        inverse = torch.cholesky_inverse(self._factor(state)).diagonal()
+        scale = rows.scale[: len(train)]
+        inverse = torch.cholesky_inverse(self._factor(state)).diagonal()[: len(train)]
         covered = 1.0 - rows.n * self.damping * inverse
-        products = rows.n * covered / rows.scale.square()
+        products = rows.n * covered / scale.square()
         # A sample that is surely right or wrong (ρ ≈ 0): the difference has no digits left.
         lost = (covered < CANCELLED).nonzero()[:, 0]
         if len(lost):
             c = self.precondition(operator, state, train[lost])["coefficients"]
-            products[lost] = rows.n * c[lost, torch.arange(len(lost))] / rows.scale[lost]
+            products[lost] = rows.n * c[lost, torch.arange(len(lost))] / scale[lost]
         return products
 
     def squared_solution_norms(
@@ -106,9 +107,9 @@ class Woodbury(Solver):
         """Return ‖(C + λI)^-1 g_i‖² = n² (M_ii - nλ [M²]_ii) / ρ_i², M = (K + nλI)^-1, (n,)."""
         rows = rows_of(operator, "Woodbury")
         inverse = torch.cholesky_inverse(self._factor(state))
-        diagonal = inverse.diagonal()
-        left = diagonal - rows.n * self.damping * inverse.square().sum(0)
-        norms = rows.n**2 * left / rows.scale.square()
+        diagonal = inverse.diagonal()[: len(train)]
+        left = diagonal - rows.n * self.damping * inverse.square().sum(0)[: len(train)]
+        norms = rows.n**2 * left / rows.scale[: len(train)].square()
         # Where the difference has no digits left: x = (g - Rᵀc)/λ with c = M R g, expanded.
         lost = (left < CANCELLED * diagonal).nonzero()[:, 0]
         if len(lost):

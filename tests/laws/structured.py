@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
+from headwater import AttributionTask
 from headwater.attributors import InfluenceFunction
-from headwater.curvature import EKFAC, KFAC, Curvature, FullGaussNewton
-from headwater.solvers import ConjugateGradient, Eigenbasis, Explicit, Solver
+from headwater.curvature import EKFAC, KFAC, Curvature, FullGaussNewton, SampledGaussNewton
+from headwater.solvers import ConjugateGradient, Eigenbasis, Explicit, Solver, Woodbury
 from tests import reference
 from tests import reference_curvature as twins
 from tests.laws.row import DAMPING, Row, mean, sides
@@ -46,6 +48,11 @@ def _cg(damping: float) -> ConjugateGradient:
     return ConjugateGradient(damping, max_iterations=300, tolerance=1e-13)
 
 
+def _all_classes(task: AttributionTask, order: Sequence[int], damping: float) -> InfluenceFunction:
+    _, (classes, *_) = task.layout.shapes[-1]
+    return InfluenceFunction(task, Woodbury(damping), SampledGaussNewton(None, classes))
+
+
 TABLE = {
     "IF KFAC": _influence(Eigenbasis, KFAC(labels="empirical"), 0.2),
     "IF KFAC sampled": _influence(Eigenbasis, KFAC(draws=2, seed=5), 0.5),
@@ -53,5 +60,8 @@ TABLE = {
     "IF EKFAC sampled": _influence(Eigenbasis, EKFAC(draws=2, seed=5), 0.5),
     "IF EKFAC CG": _influence(_cg, EKFAC(labels="empirical"), 0.2),
     "IF full Gauss-Newton explicit": _influence(Explicit, FullGaussNewton(), 0.9),
+    "IF Gauss-Newton of all classes Woodbury": replace(
+        _influence(Woodbury, SampledGaussNewton(draws=None, classes=3), 0.9), make=_all_classes
+    ),
     "IF full Gauss-Newton CG": _influence(_cg, FullGaussNewton(), 0.9),
 }
