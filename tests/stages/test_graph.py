@@ -115,7 +115,7 @@ def test_a_new_test_set_retrains_nothing(workspace):
 @pytest.mark.parametrize(
     ("source", "stages"),
     [
-        ("headwater/metrics/estimate.py", {"evaluate", "report"}),
+        ("headwater/metrics/estimate.py", {"tune", "evaluate", "report"}),
         ("headwater/retraining/seeds.py", {"prepare", "train", "retrain", "ground_truth"}),
         (
             "headwater/solvers/explicit.py",
