@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from headwater.attributors.attributor import Rows
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
 from headwater.curvature import GaussNewton
 from headwater.curvature.sample_curvature import check_margin
-from headwater.solvers import State, Woodbury
+from headwater.gradients import Gradients
+from headwater.solvers import Woodbury
 from headwater.task import AttributionTask
 
 __all__ = ["ExactTRAK"]
@@ -59,21 +57,12 @@ class ExactTRAK(InfluenceFunction):
         """Refuse a target that is not the margin of the loss."""
         check_margin(source.model, self.task.loss, self.task.target, batch)
 
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield (1/n) ∇m_jᵀ (C + λI)^-1 ∇m_i."""
-        n, start = sum(len(block) for block in source.train_blocks()), 0
-        for block in source.train_blocks():
-            rows = slice(start, start + len(block))
-            scale = self.curvature.row_scale(block.values)
-            yield rows, self.solver.inner(block, rows, scale, solved) / n
-            start = rows.stop
-
-    def self_score(self, source: GradientSource, state: State) -> Tensor:
-        """Return (1/n) ∇m_iᵀ (C + λI)^-1 ∇m_i."""
-        train = source.train()
-        return self.solver.self_inner(self.operator(source, state), state, train) / len(train)
-
     def sample_weight(self, source: GradientSource) -> Tensor:
         """Return 1-p_i = sigmoid(-m_i)."""
         values = torch.cat([block.values for block in source.train_blocks()])
         return torch.sigmoid(-values.to(torch.float64))
+
+    def _scales(self, gradients: Gradients) -> tuple[Tensor, Tensor]:
+        """Return ρ and -1: the weight 1-p of ∇ℓ = -(1-p)∇m is averaged by itself."""
+        row_scale = self.curvature.row_scale(gradients.values)
+        return row_scale, -torch.ones_like(row_scale)

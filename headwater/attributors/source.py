@@ -134,11 +134,8 @@ class StoredSource(GradientSource):
 
     def first_tests(self, count: int) -> StoredSource:
         """Return the same source with the first test samples only."""
-        first, left = (
-            StoredSource(self.task, self.index, self.batches, self._train, self._test),
-            count,
-        )
-        kept = []
+        first = StoredSource(self.task, self.index, self.batches, self._train, self._test)
+        left, kept = count, []
         for batch in self.test_batches:
             kept.append(map_tensors(batch, lambda t, left=left: t[:left]))  # type: ignore[misc]
             left -= batch_size(kept[-1])

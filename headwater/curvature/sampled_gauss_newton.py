@@ -17,7 +17,7 @@ from headwater.curvature.curvature import Curvature, TrainingData
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sampled_labels import check_cross_entropy
 from headwater.gradients import GradientCapture, Gradients, concatenate
-from headwater.task import AttributionTask, BoundModel
+from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["SampledGaussNewton"]
 
@@ -78,12 +78,14 @@ class SampledGaussNewton(Curvature):
     def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""
         own = source.train()
-        others = list(self._other_rows(source))
+        others = list(self._other_rows(source, own.values))
         gradients = concatenate([own, *(rows for rows, _ in others)])
         scale = torch.cat([self.row_scale(own.values), *(weight for _, weight in others)])
         return RowOperator(gradients, scale)
 
-    def _other_rows(self, source: TrainingData) -> Iterator[tuple[Gradients, Tensor]]:
+    def _other_rows(
+        self, source: TrainingData, losses: Tensor
+    ) -> Iterator[tuple[Gradients, Tensor]]:
         """Yield the gradients and scales of one other class a sample, batch by batch."""
         capture = GradientCapture(source.model, targets.cross_entropy)
         stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed])))
@@ -95,24 +97,26 @@ class SampledGaussNewton(Curvature):
             for s in range(self._others):
                 with torch.no_grad():
                     chosen = source.model.values(
-                        self._all(s) if self.draws is None else _drawn,
+                        _other(s) if self.draws is None else _drawn,
                         to_device((inputs, labels, uniform[:, s]), source.model.device),
                     )
                 rows = capture((inputs, chosen), first_row=done)
-                p = torch.exp(-rows.values.to(torch.float64))
-                if self.draws is not None:
-                    with torch.no_grad():
-                        loss = source.model.values(targets.cross_entropy, (inputs, labels))
-                    p = -torch.expm1(-loss.to(torch.float64)) / self.draws
+                if self.draws is None:
+                    p = torch.exp(-rows.values.to(torch.float64))
+                else:  # 1 - p_y, shared by the draws
+                    p = -torch.expm1(-losses[done : done + n].to(torch.float64)) / self.draws
                 yield rows, (p * many).clamp_min(0.0).sqrt()
             done += n
 
-    def _all(self, s: int) -> Any:
-        def other(_: Any, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-            labels = batch[1]
-            return s + (labels <= s).to(labels.dtype)  # the s-th class that is not the label
 
-        return other
+def _other(s: int) -> SampleFunction:
+    """Return the function that names the s-th class that is not the label, (n,)."""
+
+    def other(_: Any, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        labels = batch[1]
+        return s + (labels <= s).to(labels.dtype)
+
+    return other
 
 
 def _classes(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
-from headwater.solvers.solver import Solution, Solver, State, relative_residuals
+from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
 __all__ = ["DataInf"]
 
@@ -69,9 +69,7 @@ class DataInf(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is that of C + λI, which it does not make small."""
         x = self.values(operator, state, rhs)
-        residual = relative_residuals(operator, self.damping, x, rhs)
-        steps = torch.ones(len(rhs), dtype=torch.int64)
-        return Solution(x, residual, steps, residual < 1e-3)
+        return direct_solution(operator, self.damping, x, rhs)
 
     def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
         """Return x for each row of rhs, (m, p)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import KroneckerBlock, KroneckerOperator, LinearOperator, rotate
 from headwater.gradients import FactoredGradients, Gradients, LinearFactors
-from headwater.solvers.solver import Solution, Solver, State, relative_residuals
+from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
 __all__ = ["Eigenbasis"]
 
@@ -66,9 +66,7 @@ class Eigenbasis(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
         x = self.values(operator, state, rhs)
-        residual = relative_residuals(operator, self.damping, x, rhs)
-        steps = torch.ones(len(rhs), dtype=torch.int64)
-        return Solution(x, residual, steps, residual < 1e-3)
+        return direct_solution(operator, self.damping, x, rhs)
 
     def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
         """Return the solution for each row of rhs, without its residual."""

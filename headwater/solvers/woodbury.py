@@ -12,7 +12,7 @@ from headwater.checks import check_memory, check_positive, check_shape
 from headwater.curvature import LinearOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
-from headwater.solvers.solver import Solution, Solver, State
+from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
 __all__ = ["Woodbury"]
 
@@ -126,7 +126,4 @@ class Woodbury(Solver):
         rows = rows_of(operator, "Woodbury")
         c = self.precondition(operator, state, DenseGradients(rhs))["coefficients"]
         x = (rhs - rows.vectors(c).vectors) / self.damping
-        norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
-        residual = (operator.apply(x) + self.damping * x - rhs).norm(dim=1) / norms
-        ones = torch.ones(len(rhs), dtype=torch.int64)
-        return Solution(x, residual.double(), ones, residual < 1e-3)
+        return direct_solution(operator, self.damping, x, rhs)
