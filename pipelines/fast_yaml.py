@@ -5,9 +5,6 @@ DVC has it; what is written has the same content, long commands are folded elsew
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -45,15 +42,27 @@ for _name, _pattern, _first in _SCALARS:
 _Dumper.add_multi_representer(dict, _Dumper.represent_dict)
 
 
+def loads(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        yaml.YAMLError: It is no YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
+def dumps(data: object) -> str:
+    """Return data as YAML, in the order it has."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
 def install() -> None:
-    """Let DVC use this module in this process."""
-    from dvc import dvcfile
+    """Let DVC read parameters and ``dvc.yaml`` this way in this process."""
     from dvc.utils import serialize
     from dvc.utils.serialize import _yaml
 
     _yaml.parse_yaml = _Parsed(_yaml.parse_yaml)
     serialize.parse_yaml = _yaml.parse_yaml
-    dvcfile.modify_yaml = modify_lock
 
 
 class _Parsed:
@@ -69,7 +78,7 @@ class _Parsed:
         known = self._seen.get(str(path))
         if known is None or known[0] != text:
             try:
-                known = (text, yaml.load(text, _Loader) or {})
+                known = (text, loads(text) or {})
             except yaml.YAMLError:
                 return self._slow(text, path, typ)  # which says what is wrong in DVC's words
             self._seen[str(path)] = known
@@ -81,18 +90,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
-
-
-@contextmanager
-def modify_lock(path: str, fs: object = None) -> Iterator[dict[str, Any]]:
-    """Change ``dvc.lock`` in place; DVC's own way keeps comments, which this file has none of.
-
-    Args:
-        path: The file; it need not exist.
-        fs: DVC's file system, always the local one.
-    """
-    file = Path(path)
-    data = yaml.load(file.read_text("utf-8"), _Loader) if file.exists() else {}
-    yield data
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    file.write_text(text, "utf-8")

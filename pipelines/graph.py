@@ -3,13 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import yaml
 
-from pipelines import fast_yaml
+from pipelines import fast_yaml, lock_file
 
 # A run that was just killed takes a moment to give its locks back.
 _SECONDS_TO_UNLOCK = 5.0
@@ -62,6 +61,7 @@ def load(targets: Sequence[str] = ()) -> dict[str, Stage]:
     from dvc.repo import Repo
 
     fast_yaml.install()
+    lock_file.install()
     try:
         with Repo() as repo:
             graph = _picked(repo, targets)
@@ -78,8 +78,8 @@ def load(targets: Sequence[str] = ()) -> dict[str, Stage]:
 def recorded_outs(name: str) -> list[tuple[str, str]] | None:
     """Return path and hash of each out of a stage as ``dvc.lock`` has them; None if it does not."""
     try:
-        lock = yaml.load(Path("dvc.lock").read_text(), yaml.CSafeLoader)
-        return [(out["path"], out["md5"]) for out in lock["stages"][name]["outs"]]
+        entry = lock_file.read("dvc.lock")["stages"][name]
+        return [(out["path"], out["md5"]) for out in entry["outs"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError):  # absent, or just being written
         return None
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 _SECONDS_TO_TIDY_UP = 2.0
+SECONDS_TO_END = 2 * _SECONDS_TO_TIDY_UP
+"""How long a process that was let go may take; then it is killed."""
 
 
 def start(
@@ -44,14 +46,14 @@ def start(
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, **_search_paths(), "PYTHONUNBUFFERED": "1", **(environment or {})},
+        env={**os.environ, **search_paths(), "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
     threading.Thread(target=_sweep, args=(process,), daemon=True).start()
     return process
 
 
-def _search_paths() -> dict[str, str]:
-    """Put this project first for imports, and this Python first for the commands of the stages."""
+def search_paths() -> dict[str, str]:
+    """Return variables with this project first for imports, and this Python first for commands."""
     first = {
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "PATH": str(Path(sys.executable).parent),  # an environment need not be activated
@@ -64,25 +66,25 @@ def _search_paths() -> dict[str, str]:
 
 def _sweep(process: subprocess.Popen[str]) -> None:
     process.wait()
-    _signal_session(process.pid, signal.SIGKILL)
-
-
-def let_go(process: subprocess.Popen[str]) -> None:
-    """Tell the process to end its session, without waiting for it."""
-    if process.stdin is not None:
-        process.stdin.close()
+    kill_session(process.pid)
 
 
 def end(process: subprocess.Popen[str]) -> None:
     """Let go of the process, wait for it, and close its pipes."""
-    let_go(process)
+    if process.stdin is not None:
+        process.stdin.close()
     try:
-        process.wait(2 * _SECONDS_TO_TIDY_UP)
+        process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:
-        _signal_session(process.pid, signal.SIGKILL)
+        kill_session(process.pid)
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def kill_session(leader: int) -> None:
+    """Kill whatever there is of a process's session."""
+    _signal_session(leader, signal.SIGKILL)
 
 
 def _signal_session(leader: int, number: signal.Signals) -> None:

@@ -3,11 +3,12 @@
 from collections import OrderedDict
 
 import pytest
+import yaml
 from dvc.utils.serialize import _yaml as dvc_yaml
 from dvc.utils.serialize import load_yaml, modify_yaml
 
-from pipelines import fast_yaml
-from pipelines.fast_yaml import modify_lock
+from pipelines import fast_yaml, lock_file
+from tests.pipelines.toy import ROOT
 
 STAGE = OrderedDict(
     cmd="python -m stages.solve one --data artifacts/data/one/train.safetensors --out somewhere else",
@@ -18,7 +19,7 @@ STAGE = OrderedDict(
 
 def test_it_says_what_dvc_itself_would_have_written(tmp_path):
     ours, theirs = tmp_path / "ours.lock", tmp_path / "theirs.lock"
-    for path, modify in ((ours, modify_lock), (theirs, modify_yaml)):
+    for path, modify in ((ours, lock_file.modify), (theirs, modify_yaml)):
         for name in ("b", "a"):
             with modify(str(path)) as data:
                 data.update({"schema": "2.0"})
@@ -39,7 +40,7 @@ SCALARS = [
 def test_what_one_writes_the_other_reads(tmp_path, value):
     data = {"stages": {"a": {"value": value, "list": [value, {"deep": value}]}}}
     ours, theirs = tmp_path / "ours.yaml", tmp_path / "theirs.yaml"
-    with modify_lock(str(ours)) as written:
+    with lock_file.modify(str(ours)) as written:
         written.update(data)
     with modify_yaml(str(theirs)) as written:
         written.update(data)
@@ -55,3 +56,58 @@ def test_what_was_parsed_before_is_a_copy_of_its_own():
     first["a"].append(2)
     assert parse("a: [1]", "x") == {"a": [1]}
     assert parse("a: [3]", "x") == {"a": [3]}
+
+
+def _file(folder, text):
+    path = folder / "dvc.lock"
+    path.write_text(text)
+    return path
+
+
+def test_the_committed_lock_file_is_read_stage_by_stage_as_dvc_reads_it():
+    ours, theirs = lock_file.read(ROOT / "dvc.lock"), load_yaml(ROOT / "dvc.lock")
+    assert isinstance(ours["stages"], lock_file.Stages)
+    assert {**ours, "stages": dict(ours["stages"])} == theirs
+    assert list(ours["stages"]) == list(theirs["stages"])
+
+
+def test_a_change_of_one_stage_leaves_the_text_of_the_others(tmp_path):
+    path = _file(tmp_path, "schema: '2.0'\nstages:\n  b:\n    cmd: 'x'\n  c@1:\n    cmd: \"y\"\n")
+    with lock_file.modify(str(path)) as data:
+        data["stages"]["b"] = {"cmd": "new"}
+        data["stages"]["d"] = {"cmd": "more"}
+    assert path.read_text() == (
+        "schema: '2.0'\nstages:\n  b:\n    cmd: new\n  c@1:\n    cmd: \"y\"\n  d:\n    cmd: more\n"
+    )
+    with lock_file.modify(str(path)) as data:
+        del data["stages"]["c@1"]
+    assert load_yaml(path)["stages"] == {"b": {"cmd": "new"}, "d": {"cmd": "more"}}
+    assert [file.name for file in tmp_path.iterdir()] == ["dvc.lock"]
+
+
+OTHER_FORMS = [
+    "schema: '2.0'\nstages:\n  '7':\n    cmd: x\n",
+    "schema: '2.0'\nstages:\n    a:\n        cmd: x\n",
+    "schema: '2.0'\nstages: {a: {cmd: x}}\n",
+    "stages:\n  a:\n    cmd: x\nschema: '2.0'\n",
+    "schema: '2.0'\nstages:\n  a:\n    cmd: x\ndatasets: []\n",
+    "schema: '2.0'\nstages:\n  a: {cmd: x}\n",
+    "schema: '2.0'\nstages:\n  # why\n  a:\n    cmd: x\n",
+]
+
+
+@pytest.mark.parametrize("text", OTHER_FORMS)
+def test_any_other_form_is_read_and_changed_as_a_whole(tmp_path, text):
+    path = _file(tmp_path, text)
+    before = load_yaml(path)
+    assert lock_file.read(path) == before
+    with lock_file.modify(str(path)) as data:
+        data["stages"]["new"] = {"cmd": "z"}
+    before["stages"]["new"] = {"cmd": "z"}
+    assert load_yaml(path) == before
+
+
+def test_a_conflict_that_git_left_is_dvcs_to_report(tmp_path):
+    text = "schema: '2.0'\nstages:\n<<<<<<< ours\n  a:\n    cmd: x\n"
+    with pytest.raises(yaml.YAMLError):
+        lock_file.read(_file(tmp_path, text))
