@@ -113,6 +113,7 @@ class Method(Recipe):
     count: Count = 1
     solver: SolverParams | None = None
     damping: Damping | None = None
+    only: Annotated[list[Name], Field(min_length=1)] | None = None
     infeasible: dict[Name, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -125,6 +126,14 @@ class Method(Recipe):
             )  # fmt: skip
         return self
 
+    def listed(self, setting: str) -> bool:
+        """Return whether it has a row in the tables of a setting; without `only`, of all."""
+        return self.only is None or setting in self.only
+
+    def runs(self, setting: str) -> bool:
+        """Return whether it is run on a setting."""
+        return self.listed(setting) and setting not in self.infeasible
+
     def dampings(self, setting: str) -> list[float]:
         """Return the dampings to choose from on one setting; none where the method has none."""
         found = self.solver.damping if self.solver is not None else self.damping
@@ -134,10 +143,10 @@ class Method(Recipe):
         return list(chosen) if isinstance(chosen, list) else [chosen]
 
     def recipe(self) -> dict[str, Any]:
-        """Return the recipe without its damping, as a row carries it."""
-        drop = {"store": True, "count": True, "damping": True, "infeasible": True}
+        """Return the recipe alone, without its damping, as a row carries it."""
+        own = dict.fromkeys(Method.model_fields.keys() - Recipe.model_fields.keys(), True)
         return self.model_dump(
-            mode="json", exclude={**drop, "solver": {"damping"}}, exclude_none=True
+            mode="json", exclude={**own, "solver": {"damping"}}, exclude_none=True
         )
 
 
@@ -174,11 +183,11 @@ class Params(Row):
             raise ValueError(f"{where}.store {method.store!r} is none of {sorted(self.stores)}")
         store = self.stores[method.store]
         _need(store, where, method)
-        for key in (*method.infeasible, *_by_setting(method)):
+        for key in (*(method.only or ()), *method.infeasible, *_by_setting(method)):
             if key not in SETTINGS:
                 raise ValueError(f"{where} names the setting {key!r}, none of {sorted(SETTINGS)}")
         for key, setting in self.settings.items():
-            if key in method.infeasible:
+            if not method.runs(key):
                 continue
             available = store.trained(setting) * store.masks
             if method.count > available:

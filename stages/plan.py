@@ -25,8 +25,8 @@ UNTUNED = "plan.txt"
 """Where a method with nothing to choose has its damping: in params.yaml."""
 KEPT = ("Explicit", "Lanczos", "Eigenbasis")
 """The solvers whose preparation is smaller than it is dear."""
-TUNED = 10
-"""Models that a damping is chosen with, at most: more of them hardly change which is best."""
+TUNED = 2
+"""Models that a damping is chosen with, at most: with more of them the same one is best."""
 LONG = 1
 """The priority of stages that take minutes: started first, they do not run alone at the end."""
 STAGES = (
@@ -83,7 +83,7 @@ def _plan_problem(
     }
     if not noisy:
         _plan_truth(rows, common, problem, setting)
-    used = [m for m in params.methods.values() if name not in m.infeasible]
+    used = [method for method in params.methods.values() if method.runs(name)]
     for store_name in sorted({method.store for method in used}):
         store = params.stores[store_name]
         for split in splits:
@@ -97,7 +97,7 @@ def _plan_problem(
                 "priority": LONG if store.form == "projected" else 0,
             }
     for method_name, method in params.methods.items():
-        if name not in method.infeasible:
+        if method.runs(name):
             _plan_method(rows, params, code, problem, name, method_name, method, noisy=noisy)
 
 
@@ -248,6 +248,7 @@ def _report_row(params: Params) -> dict[str, Any]:
                     "infeasible": method.infeasible.get(name),
                 }
                 for key, method in params.methods.items()
+                if method.listed(name)
             },
         }
     return {"settings": settings, "seed": params.seed, **params.metrics.model_dump()}

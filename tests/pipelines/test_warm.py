@@ -76,7 +76,7 @@ def test_its_libraries_are_those_it_would_import_and_the_projects_own_are_not_am
 
 def test_the_libraries_compute_with_the_threads_of_the_stages(tmp_path):
     _write(tmp_path, "print(torch.get_num_threads())", imports="import torch")
-    assert _forked("python -m program", tmp_path)[1][-1] == warm.THREADS
+    assert _forked("python -m program", tmp_path)[1][-1] == warm.VARIABLES["OMP_NUM_THREADS"]
 
 
 def test_what_it_leaves_running_ends_with_it(tmp_path):
