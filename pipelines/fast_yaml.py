@@ -4,7 +4,13 @@ With a graph of some hundred stages DVC spends minutes in it. What is read is th
 DVC has it; what is written has the same content, long commands are folded elsewhere.
 """
 
+import os
 import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial, reduce
+from operator import getitem
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -58,11 +64,32 @@ def dumps(data: object) -> str:
 
 def install() -> None:
     """Let DVC read parameters and ``dvc.yaml`` this way in this process."""
+    from dvc.dependency import param
     from dvc.utils import serialize
     from dvc.utils.serialize import _yaml
 
-    _yaml.parse_yaml = _Parsed(_yaml.parse_yaml)
-    serialize.parse_yaml = _yaml.parse_yaml
+    if isinstance(_yaml.parse_yaml, _Parsed):
+        return
+    parsed = _Parsed(_yaml.parse_yaml)
+    _yaml.parse_yaml = serialize.parse_yaml = parsed
+    param.read_param_file = partial(_read_params, parsed, param.read_param_file)
+
+
+def _read_params(
+    parsed: "_Parsed",
+    slow: Callable[..., Any],
+    fs: Any,
+    path: str,
+    key_paths: Sequence[str] | None = None,
+    flatten: bool = False,
+    **options: Any,
+) -> Any:
+    """Stands in for DVC's ``read_param_file``, which visits every leaf of a file to find one row."""
+    if flatten and key_paths and str(path).endswith(".yaml"):
+        with suppress(KeyError, TypeError, yaml.YAMLError):  # a pattern, a list, a mistake
+            whole = parsed.shared(Path(path).read_text("utf-8"), path)
+            return {key: _copied(reduce(getitem, key.split("."), whole)) for key in key_paths}
+    return slow(fs, path, key_paths, flatten, **options)
 
 
 class _Parsed:
@@ -75,14 +102,18 @@ class _Parsed:
     def __call__(self, text: Any, path: str, typ: str = "safe") -> Any:
         if typ != "safe":
             return self._slow(text, path, typ)
-        known = self._seen.get(str(path))
+        try:
+            return _copied(self.shared(text, path))
+        except yaml.YAMLError:
+            return self._slow(text, path, typ)  # which says what is wrong in DVC's words
+
+    def shared(self, text: str, path: str) -> Any:
+        """Return what the text holds, which nobody may change."""
+        name = os.path.abspath(path)
+        known = self._seen.get(name)
         if known is None or known[0] != text:
-            try:
-                known = (text, loads(text) or {})
-            except yaml.YAMLError:
-                return self._slow(text, path, typ)  # which says what is wrong in DVC's words
-            self._seen[str(path)] = known
-        return _copied(known[1])
+            known = self._seen[name] = (text, loads(text) or {})
+        return known[1]
 
 
 def _copied(value: Any) -> Any:

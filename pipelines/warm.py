@@ -4,6 +4,7 @@ That one, the fork server, holds libraries only and never this project's own cod
 imports that for itself, so that what DVC hashes is what runs.
 """
 
+import gc
 import multiprocessing
 import os
 import re
@@ -20,9 +21,16 @@ from typing import TextIO
 from pipelines import leash
 
 LIBRARIES = (
-    *("torch", "torch.func", "numpy", "scipy.stats", "zarr", "safetensors.torch"),
-    *("yaml", "pydantic", "rich.progress", "rich.table", "networkx", "psutil"),
-    *("dvc.cli", "dvc.commands.repro", "dvc.repo.reproduce", "dvc.dvcfile", "dvc.stage.run"),
+    *("torch", "torch.func", "torch._dynamo", "torch._decomp.decompositions_for_jvp"),
+    *("numpy", "scipy.stats", "concurrent.futures.process", "multiprocessing.queues"),
+    *("zarr", "safetensors.torch", "safetensors.numpy", "psutil", "networkx"),
+    *("pydantic.main", "pydantic.json_schema", "pydantic.types", "pydantic._internal._validators"),
+    *("yaml", "rich.progress", "rich.table"),
+    *("dvc.repo.stage", "dvc.repo.params", "dvc.repo.metrics", "dvc.repo.plots", "dvc.data_cloud"),
+    *("dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.datasets", "dvc.stage.run", "dvc.rwlock"),
+    *("dvc.lock", "dvc.cachemgr", "dvc.analytics", "dvc.compare", "dvc.utils.strictyaml"),
+    *("dvc_data.hashfile.db.local", "fsspec.implementations.memory", "scmrepo.git"),
+    *("dulwich.worktree", "dulwich.ignore", "ruamel.yaml", "pyparsing", "flatten_dict"),
 )
 # The libraries read these once, in the fork server, for all processes.
 VARIABLES = {
@@ -115,6 +123,7 @@ def _begin(
     output: connection.Connection,
 ) -> None:
     """Become the leader of a session, as `leash.start` would make one, and run `main`."""
+    gc.freeze()  # the collector would visit all that the libraries hold, and copy its pages
     os.setsid()
     for end, number in ((rope, 0), (output, 1), (output, 2)):
         os.dup2(end.fileno(), number)

@@ -26,7 +26,7 @@ UNTUNED = "plan.txt"
 KEPT = ("Explicit", "Lanczos", "Eigenbasis")
 """The solvers whose preparation is smaller than it is dear."""
 TUNED = 2
-"""Models that a damping is chosen with, at most: with more of them the same one is best."""
+"""Models that a damping is chosen with, at most: more of them find nearly the same."""
 LONG = 1
 """The priority of stages that take minutes: started first, they do not run alone at the end."""
 STAGES = (

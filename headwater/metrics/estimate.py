@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Estimate", "as_finite", "interval_of_means", "resample_counts"]
+__all__ = ["Array", "Estimate", "as_array", "as_finite", "interval_of_means", "resample_counts"]
 
 Array = NDArray[np.float64]
 
@@ -29,6 +29,21 @@ class Estimate:
     per_test: Array
 
 
+def as_array(name: str, values: Any, n_dimensions: int) -> NDArray[Any]:
+    """Return values as an array of the type they have.
+
+    Raises:
+        ValueError: If the number of dimensions differs, or an axis is empty.
+    """
+    array = np.asarray(values)
+    if array.ndim != n_dimensions or array.size == 0:
+        raise ValueError(
+            f"{name} must be a non-empty array of {n_dimensions} dimensions, got shape "
+            f"{array.shape}: check the order of the arguments"
+        )
+    return array
+
+
 def as_finite(name: str, values: Any, n_dimensions: int) -> Array:
     """Return values as a float64 array.
 
@@ -36,12 +51,7 @@ def as_finite(name: str, values: Any, n_dimensions: int) -> Array:
         ValueError: If the number of dimensions differs, an axis is empty, or a value is NaN or
             infinite.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != n_dimensions or array.size == 0:
-        raise ValueError(
-            f"{name} must be a non-empty array of {n_dimensions} dimensions, got shape "
-            f"{array.shape}: check the order of the arguments"
-        )
+    array: Array = as_array(name, values, n_dimensions).astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(

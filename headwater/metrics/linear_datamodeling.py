@@ -3,17 +3,22 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headwater.metrics.correlation import resampled_spearman, spearman_columns
 from headwater.metrics.estimate import (
     Array,
     Estimate,
+    as_array,
     as_finite,
     interval_of_means,
     resample_counts,
 )
 
 __all__ = ["as_subset_masks", "linear_datamodeling_score"]
+
+_BLOCK_NUMBERS = 2**17
+"""Scores that are summed at a time: a megabyte, which stays in the cache."""
 
 
 def linear_datamodeling_score(
@@ -50,7 +55,7 @@ def linear_datamodeling_score(
     Reference:
         Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
     """
-    score_matrix = as_finite("scores", scores, 2)
+    score_matrix = as_array("scores", scores, 2)
     masks = as_subset_masks(subset_masks, len(score_matrix))
     n_dimensions = 3 if np.ndim(outputs) == 3 else 2
     values = as_finite("outputs", outputs, n_dimensions)
@@ -85,7 +90,16 @@ def as_subset_masks(subset_masks: Any, n_train: int) -> Array:
     return masks.astype(np.float64)
 
 
-def _subset_sums(masks: Array, scores: Array) -> Array:
+def _subset_sums(masks: Array, scores: NDArray[Any]) -> Array:
+    """Sums over each subset, (n_subsets, n_test), in float64; of the scores one block at a time."""
     # Differences to one row make the sums of a constant column exactly, not nearly, equal.
-    sums: Array = masks @ (scores - scores[0]) + masks.sum(axis=1, keepdims=True) * scores[0]
+    first = scores[0].astype(np.float64)
+    sums: Array = masks.sum(axis=1, keepdims=True) * first
+    step = max(1, _BLOCK_NUMBERS // len(first))
+    for start in range(0, len(scores), step):
+        block = scores[start : start + step].astype(np.float64)
+        if not np.isfinite(block).all():
+            as_finite("scores", scores, 2)  # says where
+        block -= first
+        sums += masks[:, start : start + step] @ block
     return sums

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from headwater import targets
-from headwater.attributors import InfluenceFunction
 from headwater.curvature import EmpiricalFisher, GaussNewton, SampleCurvature
-from headwater.solvers import ConjugateGradient, Explicit, Solver, Woodbury
+from headwater.solvers import Explicit, Solver, Woodbury
 from tests import reference
-from tests.laws.row import DAMPING, Row, mean, sides
+from tests.laws.row import Row, cg, damped, influence
 from tests.problems import Problem
 
 
@@ -28,30 +27,17 @@ def _curvature(problem: Problem, model: nn.Module, curvature: SampleCurvature | 
 def _influence(
     solver: Callable[[float], Solver], curvature: SampleCurvature | None, leave_one_out: float
 ) -> Row:
-    def twin(problem: Problem, model: nn.Module, _: int) -> Tensor:
-        matrix = _curvature(problem, model, curvature)
-        return reference.influence(*sides(problem, model), matrix, DAMPING)
-
-    return Row(
-        InfluenceFunction,
-        lambda task, order, damping: InfluenceFunction(task, solver(damping), curvature),
-        mean(twin),
-        checkpoints=2,
-        leave_one_out=leave_one_out,
-    )
-
-
-def _cg(damping: float) -> ConjugateGradient:
-    return ConjugateGradient(damping, max_iterations=300, tolerance=1e-13)
+    scores = damped(lambda problem, model: _curvature(problem, model, curvature))
+    return influence(solver, curvature, scores, leave_one_out)
 
 
 TABLE = {
     "IF Hessian explicit": _influence(Explicit, None, 0.9),
-    "IF Hessian CG": _influence(_cg, None, 0.9),
+    "IF Hessian CG": _influence(cg, None, 0.9),
     "IF Gauss-Newton explicit": _influence(Explicit, GaussNewton(), 0.9),
-    "IF Gauss-Newton CG": _influence(_cg, GaussNewton(), 0.9),
+    "IF Gauss-Newton CG": _influence(cg, GaussNewton(), 0.9),
     "IF Gauss-Newton Woodbury": _influence(Woodbury, GaussNewton(), 0.9),
     "IF Fisher explicit": _influence(Explicit, EmpiricalFisher(), 0.2),
-    "IF Fisher CG": _influence(_cg, EmpiricalFisher(), 0.2),
+    "IF Fisher CG": _influence(cg, EmpiricalFisher(), 0.2),
     "IF Fisher Woodbury": _influence(Woodbury, EmpiricalFisher(), 0.2),
 }

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from headwater import targets
-from headwater.attributors import InfluenceFunction, RelatIF
+from headwater.attributors import RelatIF
 from headwater.attributors.relative_influence import Norm
 from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, GaussNewton
 from headwater.solvers import ConjugateGradient, DataInf, Explicit, Lanczos, LiSSA, Solver, Woodbury
 from tests import reference
-from tests.laws.row import DAMPING, Row, mean, sides
+from tests.laws.row import DAMPING, One, Row, cg, influence, mean, sides
 from tests.problems import Problem
 
 RANK = 5
-Inverse = Callable[[Problem, nn.Module], Tensor]
-"""P, a p × p matrix by loops, at a model."""
 
 
 def _rows(problem: Problem, model: nn.Module) -> Tensor:
@@ -53,24 +51,18 @@ def _low_rank(problem: Problem, model: nn.Module) -> Tensor:
 def _influence(
     solver: Callable[[float], Solver],
     curvature: Curvature,
-    inverse: Inverse,
+    inverse: One,
     leave_one_out: float = 0.2,
 ) -> Row:
-    def twin(problem: Problem, model: nn.Module, _: int) -> Tensor:
+    def scores(problem: Problem, model: nn.Module) -> Tensor:
         train, test = sides(problem, model)
         return reference.gradient_products(train, test @ inverse(problem, model)) / len(train)
 
-    return Row(
-        InfluenceFunction,
-        lambda task, order, damping: InfluenceFunction(task, solver(damping), curvature),
-        mean(twin),
-        checkpoints=2,
-        leave_one_out=leave_one_out,
-    )
+    return influence(solver, curvature, scores, leave_one_out)
 
 
 def _relative(
-    solver: Callable[[float], Solver], curvature: Curvature, norm: Norm, inverse: Inverse
+    solver: Callable[[float], Solver], curvature: Curvature, norm: Norm, inverse: One
 ) -> Row:
     def twin(problem: Problem, model: nn.Module, _: int) -> Tensor:
         return reference.relative_influence(*sides(problem, model), inverse(problem, model), norm)
@@ -82,10 +74,6 @@ def _relative(
         make=lambda task, order, damping: RelatIF(task, solver(damping), curvature, norm),
         twin=mean(twin),
     )
-
-
-def _cg(damping: float) -> ConjugateGradient:
-    return ConjugateGradient(damping, max_iterations=300, tolerance=1e-13)
 
 
 def _preconditioned(damping: float) -> ConjugateGradient:
@@ -115,7 +103,7 @@ TABLE = {
         for name, solver, curvature, inverse in (
             ("Woodbury", Woodbury, GaussNewton(), _gauss_newton),
             ("explicit", Explicit, ExactHessian(), _hessian),
-            ("CG", _cg, GaussNewton(), _gauss_newton),
+            ("CG", cg, GaussNewton(), _gauss_newton),
             ("DataInf", DataInf, EmpiricalFisher(), _data_inf),
         )
     },

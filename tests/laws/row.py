@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
-from headwater.attributors import Attributor
+from headwater.attributors import Attributor, InfluenceFunction
+from headwater.curvature import Curvature
+from headwater.solvers import ConjugateGradient, Solver
 from tests import reference
 from tests.problems import Problem
 
@@ -17,6 +19,8 @@ DAMPING = 3.0
 """More than the most negative eigenvalue of the Hessians of the problems."""
 Models = Sequence[nn.Module]
 Twin = Callable[[Problem, Models], Tensor]
+One = Callable[[Problem, nn.Module], Tensor]
+"""Scores, or a matrix, at one model."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,33 @@ def sides(problem: Problem, model: nn.Module) -> tuple[Tensor, Tensor]:
     target = problem.target or problem.loss
     train = reference.per_sample_gradients(model, problem.loss, problem.train)
     return train, reference.per_sample_gradients(model, target, problem.test)
+
+
+def cg(damping: float) -> ConjugateGradient:
+    """Conjugate gradients as exact as float64 lets them be."""
+    return ConjugateGradient(damping, max_iterations=300, tolerance=1e-13)
+
+
+def damped(matrix: One) -> One:
+    """Scores with P = (C + λI)^-1, from C by loops."""
+    return lambda problem, model: reference.influence(
+        *sides(problem, model), matrix(problem, model), DAMPING
+    )
+
+
+def influence(
+    solver: Callable[[float], Solver],
+    curvature: Curvature | None,
+    scores: One,
+    leave_one_out: float = 0.2,
+    **promises: Any,
+) -> Row:
+    """Return the row of the influence function with a curvature (None: the default) and a solver."""
+    return Row(
+        InfluenceFunction,
+        lambda task, order, damping: InfluenceFunction(task, solver(damping), curvature),
+        mean(lambda problem, model, _: scores(problem, model)),
+        checkpoints=2,
+        leave_one_out=leave_one_out,
+        **promises,
+    )

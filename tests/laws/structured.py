@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from headwater import AttributionTask
 from headwater.attributors import InfluenceFunction
 from headwater.curvature import EKFAC, KFAC, Curvature, FullGaussNewton, SampledGaussNewton
-from headwater.solvers import ConjugateGradient, Eigenbasis, Explicit, Solver, Woodbury
-from tests import reference
+from headwater.solvers import Eigenbasis, Explicit, Solver, Woodbury
 from tests import reference_curvature as twins
-from tests.laws.row import DAMPING, Row, mean, sides
+from tests.laws.row import Row, cg, damped, influence
 from tests.problems import Problem
 
 
@@ -30,22 +29,9 @@ def _matrix(problem: Problem, model: nn.Module, curvature: Curvature) -> Tensor:
 def _influence(
     solver: Callable[[float], Solver], curvature: Curvature, leave_one_out: float
 ) -> Row:
-    def twin(problem: Problem, model: nn.Module, _: int) -> Tensor:
-        matrix = _matrix(problem, model, curvature)
-        return reference.influence(*sides(problem, model), matrix, DAMPING)
-
-    return Row(
-        InfluenceFunction,
-        lambda task, order, damping: InfluenceFunction(task, solver(damping), curvature),
-        mean(twin),
-        checkpoints=2,
-        leave_one_out=leave_one_out,
-        any_sample_order=getattr(curvature, "labels", "") != "sampled",
-    )
-
-
-def _cg(damping: float) -> ConjugateGradient:
-    return ConjugateGradient(damping, max_iterations=300, tolerance=1e-13)
+    scores = damped(lambda problem, model: _matrix(problem, model, curvature))
+    drawn = getattr(curvature, "labels", "") == "sampled"
+    return influence(solver, curvature, scores, leave_one_out, any_sample_order=not drawn)
 
 
 def _all_classes(task: AttributionTask, order: Sequence[int], damping: float) -> InfluenceFunction:
@@ -58,10 +44,10 @@ TABLE = {
     "IF KFAC sampled": _influence(Eigenbasis, KFAC(draws=2, seed=5), 0.5),
     "IF EKFAC": _influence(Eigenbasis, EKFAC(labels="empirical"), 0.2),
     "IF EKFAC sampled": _influence(Eigenbasis, EKFAC(draws=2, seed=5), 0.5),
-    "IF EKFAC CG": _influence(_cg, EKFAC(labels="empirical"), 0.2),
+    "IF EKFAC CG": _influence(cg, EKFAC(labels="empirical"), 0.2),
     "IF full Gauss-Newton explicit": _influence(Explicit, FullGaussNewton(), 0.9),
     "IF Gauss-Newton of all classes Woodbury": replace(
         _influence(Woodbury, SampledGaussNewton(draws=None, classes=3), 0.9), make=_all_classes
     ),
-    "IF full Gauss-Newton CG": _influence(_cg, FullGaussNewton(), 0.9),
+    "IF full Gauss-Newton CG": _influence(cg, FullGaussNewton(), 0.9),
 }

@@ -58,6 +58,26 @@ def test_what_was_parsed_before_is_a_copy_of_its_own():
     assert parse("a: [3]", "x") == {"a": [3]}
 
 
+KEYS = [["a"], ["a.b"], ["a.b.c", "d"], ["a.x"], ["e.0"], ["a.*"], ["d.x"]]
+
+
+@pytest.mark.parametrize("keys", KEYS, ids=str)
+@pytest.mark.parametrize("flatten", [True, False])
+def test_parameters_are_found_as_dvc_finds_them(tmp_path, keys, flatten):
+    from dvc.dependency.param import read_param_file
+    from dvc.fs import LocalFileSystem
+
+    slow = getattr(read_param_file, "args", (None, read_param_file))[1]  # installed or not
+    path, fs = tmp_path / "runs.yaml", LocalFileSystem()
+    path.write_text("a: {b: {c: [1, 2]}}\nd: 3\ne: [4, 5]\n")
+    parsed = fast_yaml._Parsed(dvc_yaml.parse_yaml)
+    found = fast_yaml._read_params(parsed, slow, fs, str(path), keys, flatten)
+    assert found == slow(fs, str(path), keys, flatten)
+    for value in found.values():
+        value.clear() if isinstance(value, dict) else None
+    assert fast_yaml._read_params(parsed, slow, fs, str(path), ["a.b.c"], True) == {"a.b.c": [1, 2]}
+
+
 def _file(folder, text):
     path = folder / "dvc.lock"
     path.write_text(text)

@@ -47,6 +47,7 @@ BAD = {
     "unknown setting": (("settings", "mnist-cnn"), "COPY", "mnist-cnn is unknown"),
     "unknown store": (("methods", "grad-dot", "store"), "nowhere", "is none of"),
     "wrong store": (("methods", "trak-1", "store"), "loss", "needs a store of function margin"),
+    "unknown only": (("methods", "trak-50", "only"), ["mnist"], "names the setting 'mnist'"),
     "too many": (("methods", "trak-10", "count"), 11, "count must be at most"),
     "no trajectory": (("methods", "tracin-10", "store"), "loss", "checkpoints: trajectory"),
     "unknown attributor": (("methods", "trak-1", "attributor"), "TRAKK", "'TRAKK' is unknown"),
@@ -93,3 +94,14 @@ def test_methods_that_differ_in_damping_share_their_curvature(params):
     assert shared["count"] == 10
     assert rows["solve"]["mnist-mlp_trak-1"]["curvature"] == "curvature/mnist-mlp/projected-gram"
     assert "mnist-mlp_if-explicit" not in rows["solve"]
+
+
+def test_a_method_for_some_settings_has_no_row_in_the_others(params):
+    rows = plan.plan(load_params(ROOT / "params.yaml"))
+    tables = rows["report"]["all"]["settings"]
+    assert params["methods"]["trak-50"]["only"] == ["mnist-mlp"]
+    assert "trak-50" in tables["mnist-mlp"]["methods"]
+    assert "trak-50" not in tables["mnist-lr"]["methods"]
+    assert "mnist-lr_trak-50" not in rows["score"]
+    assert "mnist-lr_projected-early_train" not in rows["gradients"]
+    assert "if-explicit" in tables["mnist-mlp"]["methods"], "infeasible, and the table says why"
