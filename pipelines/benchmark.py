@@ -32,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("Interrupted. What was finished is kept: run it again to go on.")
         return _INTERRUPTED
+    if not good:  # the table is that of an earlier run
+        return 1
     _show_table()
-    return 0 if good else 1
+    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
