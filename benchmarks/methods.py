@@ -123,6 +123,22 @@ METHODS: tuple[Method, ...] = (
             _dattri("trak-2048", Agreement.ALIKE, 10),
         ),
     ),
+    Method(
+        "trak-512-sparse",
+        "TRAK-1, k = 512, our sparse projection",
+        (
+            Contender("traker", "trak-512", Agreement.ALIKE, 5, "its dense one"),
+            _dattri("trak-512", Agreement.ALIKE, 10, "its dense one"),
+        ),
+    ),
+    Method(
+        "trak-2048-sparse",
+        "TRAK-1, k = 2,048, our sparse projection",
+        (
+            Contender("traker", "trak-2048", Agreement.ALIKE, 5, "its dense one"),
+            _dattri("trak-2048", Agreement.ALIKE, 10, "its dense one"),
+        ),
+    ),
     Method("knn-shapley", "KNN-Shapley", (_dattri("knn-shapley", Agreement.NEGATIVE, 100),)),
     Method("lds", "LDS, 50 subsets", (_dattri("lds", Agreement.EQUAL, 100),)),
     Method("lds-interval", "LDS with its confidence interval"),

@@ -53,8 +53,11 @@ def _gram(n: int, m: int) -> float:
     return _capture(n, m) + 2 * n * (n + m) * FACTORS
 
 
-def _trak(k: int) -> Callable[[int, int], float]:
-    return lambda n, m: _capture(n, m) + 2 * (n + m) * WEIGHTS * k + 2 * n * m * k + 2 * n * k * k
+def _trak(k: int, per_coordinate: int) -> Callable[[int, int], float]:
+    """Return those of projecting each coordinate, and of the k × k system."""
+    return lambda n, m: (
+        _capture(n, m) + (n + m) * WEIGHTS * per_coordinate + 2 * n * m * k + 2 * n * k * k
+    )
 
 
 _LISSA = choice.LISSA_DEPTH * choice.LISSA_BATCH
@@ -70,8 +73,10 @@ _COUNTS: dict[str, Callable[[int, int], float]] = {
     "data-inf": lambda n, m: _gram(n, m) + 2 * len(LAYERS) * n * n * m,
     "ek-fac": _dense,
     "fisher": lambda n, m: _gram(n, m) + n**3 / 3 + 2 * n * n * m,
-    "trak-512": _trak(512),
-    "trak-2048": _trak(2048),
+    "trak-512": _trak(512, 2 * 512),
+    "trak-2048": _trak(2048, 2 * 2048),
+    "trak-512-sparse": _trak(512, 1),
+    "trak-2048-sparse": _trak(2048, 1),
     "knn-shapley": lambda n, m: 2 * n * m * WIDTHS[0],
     "lds": lambda n, m: 2 * 50 * n * m,
 }

@@ -63,11 +63,11 @@ def _lissa() -> Any:
     )
 
 
-def _trak(dimension: int) -> Callable[[Inputs], Call]:
+def _trak(projection: projections.Projection) -> Callable[[Inputs], Call]:
     def make(task: AttributionTask) -> Attributor:
         # Ours is added to ΦᵀΦ of gradients that are not divided by √p.
         damping = choice.TRAK_DAMPING * task.layout.size
-        return attributors.TRAK(task, projections.Rademacher(dimension), damping)
+        return attributors.TRAK(task, projection, damping)
 
     return lambda inputs: _attribute(inputs, make, target="margin")
 
@@ -122,8 +122,10 @@ CALLS: dict[str, Callable[[Inputs], Call]] = {
     "fisher": lambda i: _influence(
         i, lambda: solvers.Woodbury(choice.FISHER_DAMPING), curvature.EmpiricalFisher
     ),
-    "trak-512": _trak(512),
-    "trak-2048": _trak(2048),
+    "trak-512": _trak(projections.Rademacher(512)),
+    "trak-2048": _trak(projections.Rademacher(2048)),
+    "trak-512-sparse": _trak(projections.SparseJL(512)),
+    "trak-2048-sparse": _trak(projections.SparseJL(2048)),
     "knn-shapley": lambda i: _attribute(
         i, lambda t: attributors.KNNShapley(t, neighbours=choice.NEIGHBOURS, inputs=True)
     ),
