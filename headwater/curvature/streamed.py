@@ -19,6 +19,9 @@ PAIRS = {"cpu": 2**15, "cuda": 2**20}
 """Samples × vectors in flight: full GEMMs, and on a CPU activations that stay in its cache."""
 VECTORS = {"cpu": 16, "cuda": 256}
 """Vectors that share the activations of one chunk, where there are samples enough."""
+NUMBERS = {"cpu": 2**22, "cuda": 2**28}
+"""That a block of vectors holds where it need not be larger: on a CPU, memory that malloc keeps for the
+next block. What it gives back must be cleared page by page, at the cost of the product itself."""
 
 
 class StreamedOperator(SampleOperator):
@@ -67,7 +70,7 @@ class StreamedOperator(SampleOperator):
         kind = self.device.type if self.device.type in PAIRS else "cuda"
         few = max(1, min(len(rows), VECTORS[kind]))
         for batch in self._chunks(max(1, PAIRS[kind] // few)):
-            vectors = max(few, PAIRS[kind] // batch_size(batch))
+            vectors = max(few, min(PAIRS[kind] // batch_size(batch), NUMBERS[kind] // self.size))
             for i in range(0, len(rows), vectors):
                 total[i : i + vectors] += self.products(batch, rows[i : i + vectors])
         return total.div_(self.n)

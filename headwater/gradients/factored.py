@@ -124,11 +124,19 @@ class FactoredGradients(Gradients):
         for name, columns in self.scheme.rest_layout.slices.items():
             total += self.rest[:, columns] @ vectors[:, slices[name]].T
         for layer, factors in zip(self.scheme.layers, self.layers, strict=True):
-            parts = [vectors[:, slices[layer.weight]]]
-            if layer.bias is not None:
-                parts.append(vectors[:, slices[layer.bias]])
-            total += factors.inner_dense(torch.cat(parts, 1))
+            total += factors.inner_dense(self._columns_of(layer, vectors))
         return total
+
+    def _columns_of(self, layer: LinearLayer, vectors: Tensor) -> Tensor:
+        """Return what vectors (m, p) hold of a layer, (m, width): a view where bias follows weight."""
+        slices = self.scheme.layout.slices
+        weight = slices[layer.weight]
+        if layer.bias is None:
+            return vectors[:, weight]
+        bias = slices[layer.bias]
+        if weight.stop == bias.start:
+            return vectors[:, weight.start : bias.stop]
+        return torch.cat([vectors[:, weight], vectors[:, bias]], 1)
 
     def squared_norms(self) -> Tensor:
         """Return ‖∇f_i‖², (n,)."""

@@ -17,6 +17,8 @@ __all__ = ["LinearFactors"]
 
 WORKSPACE = 2**25
 """Numbers that one intermediate may hold (128 MiB in float32)."""
+BLOCK = 2**23
+"""Numbers that are materialised at once on their way into a matrix product (32 MiB in float32)."""
 GATHER = 16
 """The time of one gathered product in multiply-additions of a matrix product, as measured."""
 CACHE = 2**20
@@ -48,8 +50,12 @@ class LinearFactors:
 
     def dense(self) -> Tensor:
         """Return the weight's gradients row by row, then the bias's: (n, d_out·d_in (+ d_out))."""
-        weight = torch.einsum("nto,nti->noi", self.errors, self.inputs).flatten(1)
+        weight = self.weight()
         return torch.cat([weight, self.errors.sum(1)], 1) if self.bias else weight
+
+    def weight(self) -> Tensor:
+        """Return the weight's gradients row by row: (n, d_out·d_in)."""
+        return torch.einsum("nto,nti->noi", self.errors, self.inputs).flatten(1)
 
     def columns(self, start: int, stop: int) -> Tensor:
         """Return columns start … stop of `dense`, (n, stop - start)."""
@@ -107,7 +113,7 @@ class LinearFactors:
         factored_cost = n * m * s * t * (d_in + d_out)
         dense_cost = (n * s + m * t) * d_in * d_out + n * m * d_in * d_out
         if factored_cost > dense_cost:
-            out += self._dense_inner(other.dense())
+            out += self.inner_dense(other.dense())
             return
         rows = max(1, CACHE // max(1, s * m * t))
         for i in range(0, n, rows):
@@ -125,15 +131,21 @@ class LinearFactors:
         inputs = torch.addmm(one, a, other.inputs.flatten(0, 1).T)
         return inputs, e @ other.errors.flatten(0, 1).T
 
-    def _dense_inner(self, vectors: Tensor) -> Tensor:
-        """Return ⟨∇f_i, v_j⟩ for dense vectors (m, width), materialising a few samples at a time."""
-        rows = max(1, WORKSPACE // max(1, self.width))
-        blocks = [self[i : i + rows].dense() @ vectors.T for i in range(0, len(self.inputs), rows)]
-        return torch.cat(blocks) if blocks else vectors.new_zeros(0, len(vectors))
-
     def inner_dense(self, vectors: Tensor) -> Tensor:
-        """Return ⟨∇f_i, v_j⟩ for vectors (m, width) laid out as in `dense`, (n, m)."""
-        return self._dense_inner(vectors)
+        """Return ⟨∇f_i, v_j⟩ for vectors (m, width) laid out as in `dense`, (n, m).
+
+        The gradients of a few samples at a time are materialised, in memory that stays in the cache.
+        """
+        split = int(self.inputs.shape[2]) * int(self.errors.shape[2])
+        weights, biases = vectors[:, :split].T, vectors[:, split:].T
+        out = vectors.new_empty(len(self.inputs), len(vectors))
+        rows = max(16, BLOCK // max(1, split))
+        for i in range(0, len(out), rows):
+            part = self[i : i + rows]
+            torch.mm(part.weight(), weights, out=out[i : i + rows])
+            if self.bias:
+                out[i : i + rows].addmm_(part.errors.sum(1), biases)
+        return out
 
     def squared_norms(self) -> Tensor:
         """Return ‖∇f_i‖² over this layer, (n,)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
+from headwater.solvers.blocks import ROWS, row_blocks
 from headwater.solvers.shifted import shifted_conjugate_gradient
 from headwater.solvers.solver import Solution, Solver, State
 
@@ -68,35 +69,26 @@ class ConjugateGradient(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        x, r = torch.zeros_like(rhs), rhs.clone()
-        d = self._preconditioned(operator, state, r).clone()
-        rr, rz = _dots(r, r), _dots(r, d)
-        norms, goal = rr.clone(), rr * self.tolerance**2
-        steps = torch.zeros(len(rhs), dtype=torch.int64, device=rhs.device)
-        active = ((rr > goal) & (rz > 0)).nonzero()[:, 0]
+
+        def precondition(r: Tensor) -> Tensor:
+            if self.preconditioner is None:
+                return r
+            return self.preconditioner.values(operator, state, r)
+
+        run = _Run.start(rhs, precondition)
+        norms, goal = run.rr.clone(), run.rr * self.tolerance**2
+        active = ((run.rr > goal) & (run.rz > 0)).nonzero()[:, 0]
         for iteration in range(self.max_iterations):
             if not len(active):
                 break
-            direction = d[active]
-            product = operator.apply(direction).add_(direction, alpha=self.damping)
-            curvature = _dots(direction, product)
-            convex = curvature > 0
-            active, direction, product = active[convex], direction[convex], product[convex]
-            alpha = (rz[active] / curvature[convex]).to(rhs.dtype)[:, None]
-            x[active] += alpha * direction
-            r[active] -= alpha * product
-            steps[active] += 1
-            left = r[active]
-            rr[active] = _dots(left, left)
-            z = self._preconditioned(operator, state, left)
-            new = _dots(left, z)
-            d[active] = z + (new / rz[active]).to(rhs.dtype)[:, None] * direction
-            rz[active] = new
-            active = active[(rr[active] > goal[active]) & (new > 0)]
+            products = operator.apply(run.d[active])
+            for block in row_blocks(len(active), operator.size, least=ROWS):
+                run.advance(active[block], products[block], self.damping)
+            active = active[(run.rr > goal)[active] & (run.rz > 0)[active]]
             if self.progress is not None:
                 self.progress(iteration + 1, len(active))
         norms = norms.clamp_min(torch.finfo(torch.float64).tiny)
-        return Solution(x, (rr / norms).sqrt(), steps, rr <= goal)
+        return Solution(run.x, (run.rr / norms).sqrt(), run.steps, run.rr <= goal)
 
     def solve_dampings(
         self, operator: LinearOperator, rhs: Tensor, dampings: Sequence[float]
@@ -133,10 +125,52 @@ class ConjugateGradient(Solver):
             operator, rhs, list(dampings), self.max_iterations, self.tolerance
         )
 
-    def _preconditioned(self, operator: LinearOperator, state: State, r: Tensor) -> Tensor:
-        if self.preconditioner is None:
-            return r
-        return self.preconditioner.values(operator, state, r)
+
+@dataclass
+class _Run:
+    """Where every right-hand side stands: one row each.
+
+    Args:
+        x, r, d: solutions, residuals and directions, (m, p).
+        rr: ⟨r, r⟩, (m,).
+        rz: ⟨r, z⟩, (m,); ≤ 0 where the iteration can go no further.
+        steps: taken, (m,).
+        precondition: z of r.
+    """
+
+    x: Tensor
+    r: Tensor
+    d: Tensor
+    rr: Tensor
+    rz: Tensor
+    steps: Tensor
+    precondition: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def start(cls, rhs: Tensor, precondition: Callable[[Tensor], Tensor]) -> _Run:
+        """Return x = 0, r = b, d = z."""
+        r, d = rhs.clone(), precondition(rhs).clone()
+        steps = torch.zeros(len(rhs), dtype=torch.int64, device=rhs.device)
+        return cls(torch.zeros_like(rhs), r, d, _dots(r, r), _dots(r, d), steps, precondition)
+
+    def advance(self, rows: Tensor, product: Tensor, damping: float) -> None:
+        """Take one step with some rows, given C d of them; those that are not convex end here."""
+        direction = self.d[rows]
+        product = product.add_(direction, alpha=damping)
+        curvature = _dots(direction, product)
+        convex = curvature > 0
+        if not bool(convex.all()):
+            self.rz[rows[~convex]] = 0.0
+            rows, direction, product = rows[convex], direction[convex], product[convex]
+        alpha = (self.rz[rows] / curvature[convex]).to(direction.dtype)[:, None]
+        left = self.r[rows].sub_(alpha * product)
+        z = self.precondition(left)
+        new = _dots(left, z)
+        beta = (new / self.rz[rows]).to(direction.dtype)[:, None]
+        self.x[rows] += alpha * direction
+        self.r[rows], self.d[rows] = left, direction.mul_(beta).add_(z)
+        self.rr[rows], self.rz[rows] = _dots(left, left), new
+        self.steps[rows] += 1
 
 
 def _dots(x: Tensor, y: Tensor) -> Tensor:

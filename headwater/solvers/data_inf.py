@@ -13,6 +13,7 @@ from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
+from headwater.solvers.blocks import row_blocks
 from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
 __all__ = ["DataInf"]
@@ -105,7 +106,7 @@ class DataInf(Solver):
         total = train.squared_norms().to(torch.float64)
         split = _split(train, rows.gradients)
         for part, weights, own in zip(_layers(rows), self._weights(state), split, strict=True):
-            for block in _blocks(len(train), part.n):
+            for block in row_blocks(len(train), part.n, BLOCK):
                 products = part.times(own[block])
                 total[block] -= (products.square_() * weights[:, None]).sum(0)
         return total.div_(self.damping)
@@ -118,7 +119,7 @@ class DataInf(Solver):
         total = train.squared_norms().to(torch.float64)
         split = _split(train, rows.gradients)
         for part, weights, own in zip(_layers(rows), self._weights(state), split, strict=True):
-            for block in _blocks(len(train), part.n):
+            for block in row_blocks(len(train), part.n, BLOCK):
                 products = part.times(own[block])
                 c = products * weights[:, None]  # ‖g - Rᵀc‖² = ‖g‖² - 2⟨c, Rg⟩ + ⟨c, RRᵀc⟩
                 again = _among_rows(part, c) * part.scale[:, None]
@@ -143,18 +144,12 @@ def _split(gradients: Gradients, like: Gradients) -> list[Gradients]:
     return gradients.by_layer()
 
 
-def _blocks(count: int, width: int) -> Iterator[slice]:
-    step = max(1, BLOCK // max(1, width))
-    for i in range(0, count, step):
-        yield slice(i, min(count, i + step))
-
-
 def _among_rows(part: RowOperator, coefficients: Tensor) -> Tensor:
     """Return ⟨g_k, Σ_i ρ_i c_ij g_i⟩, (n, m): from the Gram matrix, or from vectors if p < n/2."""
     if part.n > 2 * part.size:
         return part.gradients.inner(part.vectors(coefficients)).to(torch.float64)
     weighted = (coefficients * part.scale[:, None]).to(part.dtype)
     out = coefficients.new_empty(part.n, coefficients.shape[1])
-    for block in _blocks(part.n, part.n):
+    for block in row_blocks(part.n, part.n, BLOCK):
         out[block] = part.gradients[block].inner(part.gradients) @ weighted
     return out

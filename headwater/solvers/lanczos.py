@@ -78,8 +78,25 @@ class Lanczos(Solver):
         return Solution(x, residual, steps, residual < 1e-3)
 
     def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
-        """Return the solutions without their residuals, whose product would cost more than they do."""
-        return {"vectors": self.values(operator, state, test.dense())}
+        """Return the solutions without their residuals, whose product would cost more than they do.
+
+        Without the residual term they stay in k dimensions: {"vectors": V (k, p), "coefficients":
+        (Λ + λI)^-1 V f_j (m, k)}, and scores cost k inner products a sample instead of m.
+        """
+        if self.residual:
+            return {"vectors": self.values(operator, state, test.dense())}
+        inside = test.inner(DenseGradients(state["vectors"])).to(torch.float64)
+        return {
+            "vectors": state["vectors"],
+            "coefficients": inside / (state["values"] + self.damping),
+        }
+
+    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
+        """Return ⟨g_i, x_j⟩, (b, m)."""
+        products = train.inner(DenseGradients(solved["vectors"]))
+        if "coefficients" not in solved:
+            return products
+        return products @ solved["coefficients"].T.to(products.dtype)
 
     def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
         """Return c_iᵀ (Λ + λI)^-1 c_i + (‖g_i‖² - ‖c_i‖²) / λ with c_i = V g_i, (n,)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
 from headwater.curvature.samples import SampleOperator
+from headwater.solvers.blocks import ROWS, row_blocks
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, relative_residuals
 
@@ -103,8 +104,10 @@ class LiSSA(Solver):
         for _ in range(self.repeats):
             x = rhs.clone()
             for t in range(1, self.depth + 1):
-                product = self._draw(whole, generator).apply(x).add_(x, alpha=self.damping)
-                x.sub_(product, alpha=1.0 / scale).add_(rhs)
+                drawn = self._draw(whole, generator)
+                for rows in row_blocks(len(rhs), operator.size, least=ROWS):
+                    product = drawn.apply(x[rows]).add_(x[rows], alpha=self.damping)
+                    x[rows].sub_(product, alpha=1.0 / scale).add_(rhs[rows])
                 _check_growth(x.norm(dim=1), norms, t, scale)
             total += x
         x = total.div_(self.repeats * scale)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from headwater.curvature import LinearOperator
 from headwater.gradients import DenseGradients, Gradients
+from headwater.solvers.blocks import row_blocks
 
 __all__ = ["Solution", "Solver", "State", "direct_solution", "relative_residuals"]
 
@@ -101,9 +102,8 @@ class Solver(ABC):
         self, operator: LinearOperator, state: State, train: Gradients
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (g, (C + λI)^-1 g), a block of training samples at a time."""
-        step = max(1, WORKSPACE // train.dimension)
-        for i in range(0, len(train), step):
-            g = train[i : i + step].dense()
+        for block in row_blocks(len(train), train.dimension, WORKSPACE):
+            g = train[block].dense()
             yield g, self.values(operator, state, g)
 
 

@@ -54,6 +54,8 @@ def test_the_batches_change_nothing(name: str, sizes: int | list[int]) -> None:
 def test_the_chunk_size_changes_nothing(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _wanted("mlp")
     monkeypatch.setitem(streamed.PAIRS, "cpu", pairs)
+    monkeypatch.setitem(streamed.VECTORS, "cpu", 3)
+    monkeypatch.setitem(streamed.NUMBERS, "cpu", pairs)
     assert torch.allclose(_operator("mlp").dense(rows=7), wanted, rtol=1e-9, atol=1e-12)
 
 
