@@ -7,6 +7,7 @@ sample. Leaves that are no tensors (a task name, None) are passed through untouc
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -100,16 +101,14 @@ def check_ordered(loader: Iterable[Batch], name: str) -> None:
         )
 
 
-def fingerprint(batch: Batch) -> tuple[float, ...]:
-    """Return sums that change with the values of a batch and with their order.
+def fingerprint(batch: Batch) -> str:
+    """Return a digest of the values of a batch, their order, types and shapes.
 
-    For every tensor x: Σ_i x_i and Σ_i w_i x_i in float64, w fixed and different in every place.
-    NaN and infinities count as fixed numbers, so that a batch that holds them equals itself.
+    It is made of the bits: a batch with NaN equals itself.
     """
-    marks: list[float] = []
+    digest = hashlib.sha256()
     for t in tensors_of(batch):
-        flat = t.detach().reshape(-1).to("cpu", torch.float64)
-        flat = flat.nan_to_num(nan=0.5, posinf=1e9, neginf=-1e9)
-        weights = torch.arange(1, flat.numel() + 1, dtype=torch.float64).sqrt_()
-        marks += [float(flat.sum()), float(flat @ weights)]
-    return tuple(marks)
+        flat = t.detach().reshape(-1).cpu()
+        digest.update(f"{t.dtype} {tuple(t.shape)}".encode())
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -150,3 +150,9 @@ def test_fingerprints_of_data_that_is_not_finite_are_equal_to_themselves(value: 
     x[1, 0] = value
     assert fingerprint((x, Y)) == fingerprint((x.clone(), Y))
     assert fingerprint((x, Y)) != fingerprint((x.flip(0), Y))
+
+
+def test_fingerprints_know_types_and_shapes() -> None:
+    zeros = torch.zeros(4)
+    prints = {fingerprint(t) for t in (zeros, zeros[:, None], zeros.int(), zeros.bfloat16())}
+    assert len(prints) == 4

@@ -39,7 +39,7 @@ class Attributor(ABC):
         self.task = task
         self._sources: list[CapturedSource] = []
         self._states: list[State] = []
-        self._seen: list[tuple[float, ...]] = []
+        self._seen: list[str] = []
 
     # The choices of a method.
 

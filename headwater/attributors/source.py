@@ -72,16 +72,17 @@ class CapturedSource(GradientSource):
         represent: Callable[[Gradients, int], Gradients],
     ) -> None:
         super().__init__(task, index, batches)
-        self._represent, self._function = represent, function
+        self._represent = represent
         self._train: list[Gradients] = []
         self._test: Gradients | None = None
+        self._capture: GradientCapture | None = None
         if function is not None:
-            self._train = self._capture(function, batches, "training gradients")
+            self._capture = GradientCapture(self.model, function)
+            self._train = self._captured(self._capture, batches, "training gradients")
 
-    def _capture(
-        self, function: SampleFunction, batches: Iterable[Batch], what: str
+    def _captured(
+        self, capture: GradientCapture, batches: Iterable[Batch], what: str
     ) -> list[Gradients]:
-        capture = GradientCapture(self.model, function)
         found: list[Gradients] = []
         done = 0
         for batch in track(batches, what):
@@ -92,9 +93,12 @@ class CapturedSource(GradientSource):
     def capture_test(self, batches: Iterable[Batch]) -> None:
         """Take the test samples, and capture the target's gradients at them."""
         self.test_batches = batches
-        if self._function is None:
+        capture = self._capture
+        if capture is None:
             return
-        self._test = concatenate(self._capture(self.task.target, batches, "test gradients"))
+        if capture.function is not self.task.target:
+            capture = GradientCapture(self.model, self.task.target)
+        self._test = concatenate(self._captured(capture, batches, "test gradients"))
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the captured training gradients."""
