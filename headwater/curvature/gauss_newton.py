@@ -12,7 +12,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from headwater.batches import Batch, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.streamed import StreamedOperator
+from headwater.curvature.streamed import Products, StreamedOperator
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["FullGaussNewton", "GaussNewtonOperator"]
@@ -47,8 +47,8 @@ class GaussNewtonOperator(StreamedOperator):
         [0.5, 2.0]
     """
 
-    def products(self, batch: Batch, rows: Tensor) -> Tensor:
-        """Return Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i v over the samples of one chunk."""
+    def linearised(self, batch: Batch) -> Products:
+        """Return v ↦ Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i v over the samples of one chunk."""
         layout, theta = self.model.layout, self.model.parameters
 
         def output(parameters: dict[str, Tensor]) -> Tensor:
@@ -64,7 +64,7 @@ class GaussNewtonOperator(StreamedOperator):
             moved = jvp(output, (theta,), (layout.unflatten(v),))[1]
             return layout.flatten(pull_back(jvp(slope, (z,), (moved,))[1])[0])
 
-        return vmap(product)(rows)
+        return vmap(product)
 
 
 @dataclass(frozen=True)

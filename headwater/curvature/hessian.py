@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
+from torch.autograd import grad
 
 from headwater.batches import Batch
 from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.streamed import StreamedOperator
+from headwater.curvature.streamed import Products, StreamedOperator
 
 __all__ = ["ExactHessian", "Hessian"]
 
@@ -18,9 +19,9 @@ __all__ = ["ExactHessian", "Hessian"]
 class Hessian(StreamedOperator):
     """H = (1/n) Σ_i ∇²f_i(θ), for any model and any twice differentiable f.
 
-    H v is the derivative of the gradient along v (forward over reverse). All vectors of a block
-    share the forward and backward activations of the samples; samples are streamed in chunks, so
-    the result does not depend on how the data is batched (up to rounding).
+    H v = ∇⟨∇f, v⟩ (reverse over reverse): all vectors share the graph of the gradient, so a product
+    costs two passes along it and none through the model. Samples are streamed in chunks, so the
+    result does not depend on how the data is batched (up to rounding).
 
     Args:
         model: the model at one checkpoint.
@@ -43,17 +44,34 @@ class Hessian(StreamedOperator):
         [0.5, 2.0]
     """
 
-    def products(self, batch: Batch, rows: Tensor) -> Tensor:
-        """Return Σ_i ∇²f_i v over the samples of one chunk."""
-        layout, theta = self.model.layout, self.model.parameters
+    def linearised(self, batch: Batch) -> Products:
+        """Return v ↦ ∇⟨∇ Σ_i f_i, v⟩ over the samples of one chunk; its graph is built once."""
+        layout = self.model.layout
+        theta = {name: t.detach().requires_grad_() for name, t in self.model.parameters.items()}
+        inputs = [theta[name] for name in layout.names]
+        with torch.enable_grad():
+            total = self.model.values(self.function, batch, theta).sum()
+            found = grad(total, inputs, create_graph=True, materialize_grads=True)
+        # A gradient that does not depend on the parameters has no graph, and adds nothing.
+        bent = {n: g for n, g in zip(layout.names, found, strict=True) if g.requires_grad}
 
-        def total(parameters: dict[str, Tensor]) -> Tensor:
-            return self.model.values(self.function, batch, parameters).sum()
+        def products(rows: Tensor) -> Tensor:
+            if not bent:
+                return torch.zeros_like(rows)
+            vectors = layout.unflatten(rows)
+            alone = len(rows) == 1
+            moved = grad(
+                list(bent.values()),
+                inputs,
+                [vectors[name][0] if alone else vectors[name] for name in bent],
+                retain_graph=True,
+                is_grads_batched=not alone,
+                materialize_grads=True,
+            )
+            parts = dict(zip(layout.names, moved, strict=True))
+            return layout.flatten(parts)[None] if alone else layout.flatten(parts, 1)
 
-        def product(v: Tensor) -> Tensor:
-            return layout.flatten(jvp(grad(total), (theta,), (layout.unflatten(v),))[1])
-
-        return vmap(product)(rows)
+        return products
 
 
 @dataclass(frozen=True)

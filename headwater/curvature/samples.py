@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -33,7 +34,8 @@ def select_samples(batches: Sequence[Batch], samples: Tensor) -> list[Batch]:
         samples: numbers of samples over all batches, (b,), rising.
 
     Returns:
-        A list of one batch, or of one a given batch where these differ in shape.
+        A list of one batch, or of one a given batch where these differ in shape, or in what they
+        hold beside tensors.
 
     Raises:
         IndexError: if a number is not that of a sample.
@@ -47,8 +49,23 @@ def select_samples(batches: Sequence[Batch], samples: Tensor) -> list[Batch]:
         if len(rows):
             chosen.append(map_tensors(batch, lambda t, rows=rows: t[rows.to(t.device)]))  # type: ignore[misc]
         start += size
-    shapes = {tuple((t.shape[1:], t.dtype) for t in tensors_of(batch)) for batch in chosen}
-    if len(shapes) > 1:
+    if not all(_alike(chosen[0], batch) for batch in chosen):
         return chosen
     parts = zip(*(tensors_of(batch) for batch in chosen), strict=True)
     return [with_tensors(chosen[0], [torch.cat(part) for part in parts])] if chosen else []
+
+
+def _alike(first: Batch, second: Batch) -> bool:
+    """Tell whether two batches differ in their samples only, so that these may become one batch."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape[1:] == second.shape[1:] and first.dtype == second.dtype
+    if type(first) is not type(second):
+        return False
+    if dataclasses.is_dataclass(first):
+        names = [f.name for f in dataclasses.fields(first)]
+        return all(_alike(getattr(first, name), getattr(second, name)) for name in names)
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(_alike(first[k], second[k]) for k in first)
+    if isinstance(first, (tuple, list)):
+        return len(first) == len(second) and all(map(_alike, first, second))
+    return first is second or (first == second) is True  # an array would answer with an array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 import torch
@@ -13,7 +13,10 @@ from headwater.batches import Batch, batch_size, map_tensors, to_device
 from headwater.curvature.samples import SampleOperator, select_samples
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["StreamedOperator"]
+__all__ = ["Products", "StreamedOperator"]
+
+Products = Callable[[Tensor], Tensor]
+"""Σ_i C_i v over the samples of one chunk, for each row v: (m, p) -> (m, p)."""
 
 PAIRS = {"cpu": 2**15, "cuda": 2**20}
 """Samples × vectors in flight: full GEMMs, and on a CPU activations that stay in its cache."""
@@ -42,12 +45,13 @@ class StreamedOperator(SampleOperator):
         self.model, self.function, self.batches = model, function, batches
         self.n = sum(batch_size(batch) for batch in batches)
         self._kept: list[Batch] | None = None
+        self._whole: list[tuple[int, Products]] | None = None
         if self.n == 0:
             raise ValueError(f"{type(self).__name__} needs training samples, got none")
 
     @abstractmethod
-    def products(self, batch: Batch, rows: Tensor) -> Tensor:
-        """Return Σ_i C_i v over the samples of one chunk, for each row v, (m, p)."""
+    def linearised(self, batch: Batch) -> Products:
+        """Compute what all products with one chunk of samples share, and return how they go on."""
 
     @property
     def size(self) -> int:
@@ -69,17 +73,35 @@ class StreamedOperator(SampleOperator):
         total = torch.zeros_like(rows)
         kind = self.device.type if self.device.type in PAIRS else "cuda"
         few = max(1, min(len(rows), VECTORS[kind]))
-        for batch in self._chunks(max(1, PAIRS[kind] // few)):
-            vectors = max(few, min(PAIRS[kind] // batch_size(batch), NUMBERS[kind] // self.size))
+        for size, products in self._linearised(max(1, PAIRS[kind] // few)):
+            vectors = max(few, min(PAIRS[kind] // size, NUMBERS[kind] // self.size))
             for i in range(0, len(rows), vectors):
-                total[i : i + vectors] += self.products(batch, rows[i : i + vectors])
+                total[i : i + vectors] += products(rows[i : i + vectors])
         return total.div_(self.n)
 
     def on(self, samples: Tensor) -> Self:
         """Return the mean over some samples; the data is kept in memory from now on."""
+        return type(self)(self.model, self.function, select_samples(self._in_memory(), samples))
+
+    def _in_memory(self) -> list[Batch]:
         if self._kept is None:
             self._kept = list(self.batches)
-        return type(self)(self.model, self.function, select_samples(self._kept, samples))
+        return self._kept
+
+    def _linearised(self, samples: int) -> Iterator[tuple[int, Products]]:
+        """Yield the size and the products of one chunk after the other.
+
+        What fits into one chunk is kept: the next vectors, as those of a Krylov space, find it there.
+        """
+        if self.n > samples:
+            for chunk in self._chunks(samples):
+                yield batch_size(chunk), self.linearised(chunk)
+            return
+        if self._whole is None:
+            together = select_samples(self._in_memory(), torch.arange(self.n))
+            chunks = [to_device(batch, self.device) for batch in together]
+            self._whole = [(batch_size(chunk), self.linearised(chunk)) for chunk in chunks]
+        yield from self._whole
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         for batch in self.batches:

@@ -134,17 +134,24 @@ class LinearFactors:
     def inner_dense(self, vectors: Tensor) -> Tensor:
         """Return ⟨∇f_i, v_j⟩ for vectors (m, width) laid out as in `dense`, (n, m).
 
-        The gradients of a few samples at a time are materialised, in memory that stays in the cache.
+        By the route that moves less memory, a few samples at a time: e_i · (V_j a_i) without a
+        gradient, or a matrix product with the gradients, materialised.
         """
-        split = int(self.inputs.shape[2]) * int(self.errors.shape[2])
-        weights, biases = vectors[:, :split].T, vectors[:, split:].T
+        (_, t, d_in), d_out = self.inputs.shape, int(self.errors.shape[2])
+        weights, biases = vectors[:, : d_in * d_out], vectors[:, d_in * d_out :]
         out = vectors.new_empty(len(self.inputs), len(vectors))
-        rows = max(16, BLOCK // max(1, split))
+        apart = t == 1 and len(vectors) < d_in // 2
+        moved = len(vectors) * d_out if apart else d_in * d_out
+        rows = max(16, BLOCK // max(1, moved))
         for i in range(0, len(out), rows):
-            part = self[i : i + rows]
-            torch.mm(part.weight(), weights, out=out[i : i + rows])
+            part, into = self[i : i + rows], out[i : i + rows]
+            if apart:
+                outputs = part.inputs[:, 0] @ weights.unflatten(1, (d_out, d_in)).mT
+                torch.sum(outputs.mul_(part.errors[:, 0]), 2, out=into.T)
+            else:
+                torch.mm(part.weight(), weights.T, out=into)
             if self.bias:
-                out[i : i + rows].addmm_(part.errors.sum(1), biases)
+                into.addmm_(part.errors.sum(1), biases.T)
         return out
 
     def squared_norms(self) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from headwater import AttributionTask
 from headwater.curvature import Hessian, streamed
 from tests import reference
 from tests.problems import PROBLEMS, Logistic, Ridge, perturbed, split
@@ -132,3 +133,40 @@ def test_no_samples_are_refused() -> None:
     task = problem.task()
     with pytest.raises(ValueError, match="needs training samples, got none"):
         Hessian(task.bind(), task.loss, [])
+
+
+def test_a_krylov_space_builds_the_graph_once() -> None:
+    seen = []
+
+    def loss(model, batch):
+        seen.append(len(batch))
+        return model(batch).square().sum(1)
+
+    task = AttributionTask(torch.nn.Linear(3, 2).double(), loss)
+    batches = [torch.ones(2, 3).double(), torch.ones(3, 3).double()]
+    operator = Hessian(task.bind(), loss, batches)
+    for _ in range(4):
+        operator @ torch.ones(task.layout.size).double()
+    assert seen == [5], "loaders' batches that fit together are one chunk, linearised once"
+
+
+def test_batches_that_differ_beside_their_tensors_stay_apart() -> None:
+    def loss(model, batch):
+        return batch["weight"] * model(batch["x"]).square().sum(1)
+
+    task = AttributionTask(torch.nn.Linear(3, 2).double(), loss)
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
+    batches = [{"x": x[:2], "weight": 2.0}, {"x": x[2:], "weight": 3.0}]
+    parts = [Hessian(task.bind(), loss, [batch]).dense() for batch in batches]
+    found = Hessian(task.bind(), loss, batches).dense()
+    assert torch.allclose(found, (parts[0] + parts[1]) / 2)
+
+
+def test_a_linear_function_has_no_curvature() -> None:
+    def loss(model, batch):
+        return model(batch)[:, 0]
+
+    task = AttributionTask(torch.nn.Linear(3, 2), loss)
+    operator = Hessian(task.bind(), loss, [torch.ones(4, 3)])
+    assert torch.equal(operator @ torch.ones(8, 2), torch.zeros(8, 2))
+    assert torch.equal(operator @ torch.ones(8), torch.zeros(8))
