@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from headwater.batches import Batch, batch_size, map_tensors, to_device
 from headwater.curvature.samples import SampleOperator, select_samples
@@ -25,6 +27,11 @@ VECTORS = {"cpu": 16, "cuda": 256}
 NUMBERS = {"cpu": 2**22, "cuda": 2**28}
 """That a block of vectors holds where it need not be larger: on a CPU, memory that malloc keeps for the
 next block. What it gives back must be cleared page by page, at the cost of the product itself."""
+
+KEPT = 2**28
+"""Bytes of a graph that may be kept between two products."""
+GRADIENT = 3
+"""How much more than the graph of a function that of its gradient holds, at most."""
 
 
 class StreamedOperator(SampleOperator):
@@ -92,8 +99,9 @@ class StreamedOperator(SampleOperator):
         """Yield the size and the products of one chunk after the other.
 
         What fits into one chunk is kept: the next vectors, as those of a Krylov space, find it there.
+        No chunk is larger than a batch of the loader, unless it is known to be small.
         """
-        if self.n > samples:
+        if self.n > samples or not self._is_small:
             for chunk in self._chunks(samples):
                 yield batch_size(chunk), self.linearised(chunk)
             return
@@ -102,6 +110,23 @@ class StreamedOperator(SampleOperator):
             chunks = [to_device(batch, self.device) for batch in together]
             self._whole = [(batch_size(chunk), self.linearised(chunk)) for chunk in chunks]
         yield from self._whole
+
+    @cached_property
+    def _is_small(self) -> bool:
+        """Whether all samples may be one chunk that is kept: judged by the first batch's graph."""
+        first = next(iter(self.batches))
+        if batch_size(first) == self.n:
+            return True
+        theta = {name: t.detach().requires_grad_() for name, t in self.model.parameters.items()}
+        saved: list[int] = []
+
+        def count(t: Tensor) -> Tensor:
+            saved.append(t.nbytes)
+            return t
+
+        with torch.enable_grad(), saved_tensors_hooks(count, lambda t: t):
+            self.model.values(self.function, to_device(first, self.device), theta)
+        return GRADIENT * sum(saved) * self.n <= KEPT * batch_size(first)
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         for batch in self.batches:

@@ -135,7 +135,7 @@ def test_no_samples_are_refused() -> None:
         Hessian(task.bind(), task.loss, [])
 
 
-def test_a_krylov_space_builds_the_graph_once() -> None:
+def test_a_krylov_space_builds_the_graph_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def loss(model, batch):
@@ -147,7 +147,12 @@ def test_a_krylov_space_builds_the_graph_once() -> None:
     operator = Hessian(task.bind(), loss, batches)
     for _ in range(4):
         operator @ torch.ones(task.layout.size).double()
-    assert seen == [5], "loaders' batches that fit together are one chunk, linearised once"
+    assert seen == [2, 5], "batches that are small together are one chunk, linearised once"
+    monkeypatch.setattr(streamed, "KEPT", 100)
+    operator, seen[:] = Hessian(task.bind(), loss, batches), []
+    operator @ torch.ones(task.layout.size).double()
+    operator @ torch.ones(task.layout.size).double()
+    assert seen == [2, 2, 3, 2, 3], "a graph that is large is not kept, nor larger than a batch's"
 
 
 def test_batches_that_differ_beside_their_tensors_stay_apart() -> None:
