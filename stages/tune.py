@@ -44,7 +44,7 @@ def main(
     curve = []
     for damping, (attributor, _), states in zip(row.dampings, opened, solved, strict=True):
         attributor.scores_into(scores, sources, states)
-        lds = linear_datamodeling_score(scores, masks, outputs, replicates=1).value
+        lds = linear_datamodeling_score(scores, masks, outputs, replicates=0).value
         curve.append({"damping": damping, "lds": round(lds, 4)})
     best = max(curve, key=lambda point: point["lds"])
     save_json(out, {"damping": best["damping"], "curve": curve})

@@ -88,13 +88,13 @@ def _lds(replicates: int) -> Callable[[Inputs], Call]:
 
 def _auc(inputs: Inputs) -> Call:
     values, flipped = inputs.array("self_influence"), inputs.array("flipped")
-    return lambda: np.array([metrics.noisy_label_auc(values, flipped, replicates=1).value])
+    return lambda: np.array([metrics.noisy_label_auc(values, flipped, replicates=0).value])
 
 
 def _loo(inputs: Inputs) -> Call:
     names = ("scores", "removed", "outputs_without", "outputs_full")
     arrays = [inputs.array(name) for name in names]
-    return lambda: metrics.leave_one_out_correlation(*arrays, replicates=1).per_test
+    return lambda: metrics.leave_one_out_correlation(*arrays, replicates=0).per_test
 
 
 CALLS: dict[str, Callable[[Inputs], Call]] = {
@@ -129,7 +129,7 @@ CALLS: dict[str, Callable[[Inputs], Call]] = {
     "knn-shapley": lambda i: _attribute(
         i, lambda t: attributors.KNNShapley(t, neighbours=choice.NEIGHBOURS, inputs=True)
     ),
-    "lds": _lds(replicates=1),
+    "lds": _lds(replicates=0),
     "lds-interval": _lds(replicates=1000),
     "auc": _auc,
     "loo": _loo,

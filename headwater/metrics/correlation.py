@@ -84,6 +84,8 @@ def resampled_spearman(counts: Array, first: Array, second: Array) -> Array:
     """
     replicates, n = counts.shape
     result = np.empty((replicates, first.shape[1]))
+    if not replicates:
+        return result
     for columns in _blocks(first.shape[1], n * n):
         first_below, second_below = _below(first[:, columns]), _below(second[:, columns])
         width = first_below.shape[2]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Estimate", "as_array", "as_finite", "interval_of_means", "resample_counts"]
+__all__ = ["Array", "Estimate", "as_array", "as_finite", "interval_of", "interval_of_means", "resample_counts"]
 
 Array = NDArray[np.float64]
 
@@ -17,8 +17,8 @@ class Estimate:
 
     Args:
         value: Point estimate.
-        low: Lower end of the bootstrap interval.
-        high: Upper end.
+        low: Lower end of the bootstrap interval; NaN if there were no resamples.
+        high: Upper end; NaN likewise.
         per_test: Values of the single test samples (n_test,), whose mean is `value`; empty where
             the metric has none.
     """
@@ -61,7 +61,15 @@ def as_finite(name: str, values: Any, n_dimensions: int) -> Array:
 
 
 def resample_counts(rng: np.random.Generator, replicates: int, n: int) -> Array:
-    """Return how often each of n items is drawn in n draws with replacement, (replicates, n)."""
+    """Return how often each of n items is drawn in n draws with replacement, (replicates, n).
+
+    Raises:
+        ValueError: If replicates is negative.
+    """
+    if replicates < 0:
+        raise ValueError(
+            f"replicates must be at least 0, got {replicates}: use 1000, or 0 for no interval"
+        )
     drawn = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=replicates * n)
     return counts.reshape(replicates, n).astype(np.float64)
@@ -83,6 +91,20 @@ def interval_of_means(
     """
     counts = resample_counts(rng, *resampled.shape)
     means = (counts * resampled).sum(axis=1) / resampled.shape[1]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = value + np.quantile(means, tails) - means.mean()
+    low, high = interval_of(means, confidence)
+    mean = float(means.sum()) / max(1, len(means))
+    return value + low - mean, value + high - mean
+
+
+def interval_of(resampled: Array, confidence: float) -> tuple[float, float]:
+    """Return the percentile interval of resampled values (replicates,); NaN if there are none.
+
+    Raises:
+        ValueError: If confidence is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}: use 0.95")
+    if not len(resampled):
+        return np.nan, np.nan
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -32,7 +32,7 @@ def leave_one_out_correlation(
         outputs_without: Target values of the models without each of them, (r, n_test).
         outputs_full: Target values of the model with all samples, (n_test,).
         seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples.
+        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
         confidence: Probability that the interval covers.
 
     Returns:

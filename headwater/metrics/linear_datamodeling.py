@@ -43,7 +43,7 @@ def linear_datamodeling_score(
         outputs: Target values of the retrained models, (n_subsets, n_test) or
             (n_subsets, n_repeats, n_test).
         seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples.
+        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
         confidence: Probability that the interval covers.
 
     Returns:
@@ -98,8 +98,10 @@ def _subset_sums(masks: Array, scores: NDArray[Any]) -> Array:
     step = max(1, _BLOCK_NUMBERS // len(first))
     for start in range(0, len(scores), step):
         block = scores[start : start + step].astype(np.float64)
-        if not np.isfinite(block).all():
-            as_finite("scores", scores, 2)  # says where
-        block -= first
-        sums += masks[:, start : start + step] @ block
+        with np.errstate(invalid="ignore"):  # not finite: said below
+            block -= first
+            sums += masks[:, start : start + step] @ block
+    # 0 × NaN and 0 × inf are NaN: a sum over a subset shows also what lies outside of it.
+    if not np.isfinite(sums).all():
+        as_finite("scores", scores, 2)  # says where
     return sums

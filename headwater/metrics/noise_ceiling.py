@@ -31,7 +31,7 @@ def noise_ceiling(
     Args:
         outputs: Target values of the retrained models, (n_subsets, n_repeats, n_test).
         seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples.
+        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
         confidence: Probability that the interval covers.
 
     Returns:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from headwater.metrics.estimate import Array, Estimate, as_finite, resample_counts
+from headwater.metrics.estimate import Array, Estimate, as_finite, interval_of, resample_counts
 
 __all__ = ["noisy_label_auc"]
 
@@ -27,7 +27,7 @@ def noisy_label_auc(
         self_influence: (n,), large for suspicious samples.
         flipped: bool (n,), true where the label was flipped.
         seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples.
+        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
         confidence: Probability that the interval covers.
 
     Returns:
@@ -58,8 +58,7 @@ def noisy_label_auc(
         _histograms(resample_counts(rng, replicates, len(positive)), positive, len(distinct)),
         _histograms(resample_counts(rng, replicates, len(negative)), negative, len(distinct)),
     )
-    low, high = np.quantile(areas, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(value[0]), float(low), float(high), np.empty(0))
+    return Estimate(float(value[0]), *interval_of(areas, confidence), np.empty(0))
 
 
 def _histograms(counts: Array, rank: Array, n_ranks: int) -> Array:

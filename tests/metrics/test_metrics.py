@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,6 +84,47 @@ def test_interval_repeats_with_its_seed_and_widens_with_confidence():
     assert (first.low, first.high) == (again.low, again.high)
     wide = linear_datamodeling_score(*arguments, replicates=200, confidence=0.999)
     assert wide.low < first.low < first.high < wide.high
+
+
+def metrics_of_an_example():
+    scores, masks, outputs = example()
+    flipped = np.arange(len(scores)) < 9
+    effects = outputs[: len(scores), 0]
+    removed = np.arange(len(effects))
+    return {
+        "lds": partial(linear_datamodeling_score, scores, masks, outputs),
+        "ceiling": partial(noise_ceiling, outputs),
+        "loo": partial(leave_one_out_correlation, scores, removed, effects, effects[0]),
+        "auc": partial(noisy_label_auc, scores[:, 0], flipped),
+    }
+
+
+@pytest.mark.parametrize("name", metrics_of_an_example())
+def test_without_resamples_there_is_the_value_but_no_interval(name):
+    metric = metrics_of_an_example()[name]
+    found, with_interval = metric(replicates=0), metric(**SMALL)
+    assert np.isnan([found.low, found.high]).all()
+    assert with_interval.low < with_interval.high
+    assert found.value == with_interval.value
+    np.testing.assert_array_equal(found.per_test, with_interval.per_test)
+
+
+@pytest.mark.parametrize("name", metrics_of_an_example())
+def test_intervals_that_cannot_be_are_refused(name):
+    metric = metrics_of_an_example()[name]
+    with pytest.raises(ValueError, match="replicates must be at least 0, got -1"):
+        metric(replicates=-1)
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):
+        metric(confidence=95, **SMALL)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_found_outside_of_all_subsets(value):
+    scores, masks, outputs = example()
+    masks[:, 7] = False
+    scores[7, 3] = value
+    with pytest.raises(ValueError, match=r"scores must be finite, got -?(nan|inf) at \(7, 3\)"):
+        linear_datamodeling_score(scores, masks, outputs, **SMALL)
 
 
 def test_tensors_are_accepted():
