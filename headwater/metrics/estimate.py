@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Estimate", "as_array", "as_finite", "interval_of", "interval_of_means", "resample_counts"]
+__all__ = [
+    "Array",
+    "Estimate",
+    "as_array",
+    "as_finite",
+    "interval_of",
+    "interval_of_means",
+    "resample_counts",
+]
 
 Array = NDArray[np.float64]
 
