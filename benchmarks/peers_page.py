@@ -65,8 +65,8 @@ def page(record: dict[str, Any]) -> list[str]:
         f"mnist-mlp (109,386 parameters), {n:,} training × {m:,} test samples, float32. "
         f"{_versions(record)}. Time from the task and its loaders to the scores, capture of all "
         "gradients included, in a cold process (imports are not timed): the median of "
-        f"{record['repetitions']} runs, or one run of what takes minutes. Memory is the peak of the "
-        "whole process.",
+        f"{record['repetitions']} runs, or fewer where a side takes long (all are in `peers.json`). "
+        "Memory is the peak of the whole process.",
         table(HEADER, _rows(record, pairs)),
         "Faster: how many times longer the peer takes; > marks a side that was stopped, so that it "
         "is a lower bound. Difference: max |ours - theirs| / max |ours| over all scores, where the "

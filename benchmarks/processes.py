@@ -22,7 +22,7 @@ def run_side(
 ) -> dict[str, Any]:
     """Run a side in cold processes and return its medians.
 
-    A side that takes longer than five minutes is run once; one that takes longer than the limit is
+    A side that takes longer than `LONG` is run once; one that takes longer than the limit is
     stopped, and entered as unfinished; so is one that fails, with the last line of what it said.
 
     Args:
