@@ -1,8 +1,13 @@
-"""Progress of long work: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, a log line now and then elsewhere.
+
+A line reads "{description}: {done} of {total}, {left:.0f} s left", or "{description}: {done}" where the
+total is not known: other programs may read it.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -26,6 +31,9 @@ T = TypeVar("T")
 QUIET_SECONDS = 2.0
 """Work that is done sooner shows nothing."""
 LOG_SECONDS = 10.0
+"""Between two lines, unless the environment says otherwise."""
+VARIABLE = "HEADWATER_PROGRESS_SECONDS"
+"""Seconds between two lines; 0: a line an item."""
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
@@ -35,6 +43,9 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         items: what to work through.
         description: what is being done.
         total: how many items there are; default: their length, if they have one.
+
+    Raises:
+        ValueError: if HEADWATER_PROGRESS_SECONDS is no number of seconds.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -66,11 +77,26 @@ def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]
 
 
 def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    pause = _pause()
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= LOG_SECONDS:
+        if now - last >= pause:
             last = now
-            left = "" if total is None else f", {(now - start) / done * (total - done):.0f} s left"
-            log.info("%s: %d%s%s", description, done, f" of {total}" if total else "", left)
+            if total is None:
+                log.info("%s: %d", description, done)
+            else:
+                left = (now - start) / done * (total - done)
+                log.info("%s: %d of %d, %.0f s left", description, done, total, left)
+
+
+def _pause() -> float:
+    given = os.environ.get(VARIABLE, "")
+    try:
+        seconds = float(given) if given else LOG_SECONDS
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ValueError(f"{VARIABLE} must be a number of seconds >= 0, got {given!r}")
+    return seconds

@@ -66,12 +66,13 @@ DEFECTS = {
         "test_flips_are_exact_and_change_the_class",
     ),
     "D23-25 scripts that do not run, and report another configuration": (
-        "test_the_examples_run", "test_every_planned_row_fits_its_stage",
+        "test_the_examples_run",
+        "test_dvc_tracks_the_parameters_that_a_stage_reads_and_no_others",
         "test_the_damping_is_the_best_on_the_tuning_samples",
     ),
     "D27 settings that are not those of the paper": ("test_recipes_of_the_paper",),
     "D29 dropout loses its own p": ("test_the_module_keeps_its_own_p",),
-    "D30 a projection that cannot be chosen": ("test_parts_take_what_recipes_say",),
+    "D30 a projection that cannot be chosen": ("test_the_parts_are_found",),
     "D31 a broken download stays": ("test_broken_download_is_replaced",),
 }  # fmt: skip
 """D26 (MAESTRO) and D28 (GPT-2) concern settings that are not here yet."""

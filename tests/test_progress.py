@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,7 @@ def test_items_pass_through(items, terminal, monkeypatch) -> None:
 
 
 def test_long_work_is_logged_now_and_then(monkeypatch, caplog) -> None:
+    monkeypatch.delenv("HEADWATER_PROGRESS_SECONDS", raising=False)
     monkeypatch.setattr(progress, "time", Clock(step=3.0))
     with caplog.at_level(logging.INFO, logger="headwater.progress"):
         list(track(range(10), "gradients"))
@@ -48,7 +50,26 @@ def test_long_work_is_logged_now_and_then(monkeypatch, caplog) -> None:
     assert len(caplog.messages) == 2
 
 
+@pytest.mark.parametrize(("seconds", "lines"), [("0", 10), ("6", 5), ("", 2), ("1e9", 0)])
+def test_the_environment_says_how_often(seconds, lines, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("HEADWATER_PROGRESS_SECONDS", seconds)
+    monkeypatch.setattr(progress, "time", Clock(step=3.0))
+    with caplog.at_level(logging.INFO, logger="headwater.progress"):
+        list(track(range(10), "gradients of loss (train)"))
+    assert len(caplog.messages) == lines
+    for line in caplog.messages:
+        assert re.fullmatch(r"(.+): (\d+) of (\d+), (\d+) s left", line)
+
+
+@pytest.mark.parametrize("seconds", ["often", "-1", "nan"])
+def test_what_is_no_number_of_seconds_is_refused(seconds, monkeypatch) -> None:
+    monkeypatch.setenv("HEADWATER_PROGRESS_SECONDS", seconds)
+    with pytest.raises(ValueError, match=f"must be a number of seconds >= 0, got '{seconds}'"):
+        list(track(range(3), "gradients"))
+
+
 def test_long_work_of_unknown_length_is_logged(monkeypatch, caplog) -> None:
+    monkeypatch.delenv("HEADWATER_PROGRESS_SECONDS", raising=False)
     monkeypatch.setattr(progress, "time", Clock(step=11.0))
     with caplog.at_level(logging.INFO, logger="headwater.progress"):
         list(track(_generated(2), "gradients"))

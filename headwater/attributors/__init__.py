@@ -1,75 +1,91 @@
 """Attributors: one file per family of methods, each a short composition of the parts.
 
-Names are imported on first use: a workflow stage depends on the file of its own method only.
+A method is found by its file: this package names none. Names are imported on first use, so that a
+workflow stage depends on the file of its own method only.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from headwater.attributors.attributor import Attributor as Attributor
-    from headwater.attributors.baselines import FeatureSimilarity as FeatureSimilarity
-    from headwater.attributors.baselines import LabelMatch as LabelMatch
-    from headwater.attributors.baselines import LossOnly as LossOnly
-    from headwater.attributors.baselines import RandomScores as RandomScores
-    from headwater.attributors.data_value_embedding import DataValueEmbedding as DataValueEmbedding
-    from headwater.attributors.exact_trak import ExactTRAK as ExactTRAK
-    from headwater.attributors.gradient_similarity import GradCos as GradCos
-    from headwater.attributors.gradient_similarity import GradDot as GradDot
-    from headwater.attributors.influence_function import InfluenceFunction as InfluenceFunction
-    from headwater.attributors.knn_shapley import KNNShapley as KNNShapley
-    from headwater.attributors.projected_influence import ProjectedInfluence as ProjectedInfluence
-    from headwater.attributors.relative_influence import RelatIF as RelatIF
-    from headwater.attributors.rps import RPS as RPS
-    from headwater.attributors.tracin import TracInCP as TracInCP
-    from headwater.attributors.trak import TRAK as TRAK
-    from headwater.attributors.unrolling import Unrolling as Unrolling
+BASE = "Attributor"
 
-__all__ = [
-    "RPS",
-    "TRAK",
-    "Attributor",
-    "DataValueEmbedding",
-    "ExactTRAK",
-    "FeatureSimilarity",
-    "GradCos",
-    "GradDot",
-    "InfluenceFunction",
-    "KNNShapley",
-    "LabelMatch",
-    "LossOnly",
-    "ProjectedInfluence",
-    "RandomScores",
-    "RelatIF",
-    "TracInCP",
-    "Unrolling",
-]
 
-MODULES = {
-    "Attributor": "attributor",
-    "DataValueEmbedding": "data_value_embedding",
-    "ExactTRAK": "exact_trak",
-    "FeatureSimilarity": "baselines",
-    "GradCos": "gradient_similarity",
-    "GradDot": "gradient_similarity",
-    "InfluenceFunction": "influence_function",
-    "KNNShapley": "knn_shapley",
-    "LabelMatch": "baselines",
-    "LossOnly": "baselines",
-    "ProjectedInfluence": "projected_influence",
-    "RPS": "rps",
-    "RandomScores": "baselines",
-    "RelatIF": "relative_influence",
-    "TRAK": "trak",
-    "TracInCP": "tracin",
-    "Unrolling": "unrolling",
-}
-"""The file that each attributor lives in."""
+def module_of(name: str) -> str:
+    """Return the module that defines an attributor, without importing it.
+
+    Raises:
+        ValueError: if there is no attributor with this name.
+
+    Example:
+        >>> module_of("TRAK")
+        'headwater.attributors.trak'
+    """
+    if name not in _modules():
+        known = ", ".join(method_names())
+        raise ValueError(f"attributor must be one of {known}, got {name!r}: correct the name")
+    return f"{__name__}.{_modules()[name]}"
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, from A to Z, without importing any."""
+    return sorted(name for name in _modules() if name != BASE)
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the file of the base class and of each public class that derives from it to be used.
+
+    A class with an abstract method of its own is not to be used as it is.
+    """
+    homes: dict[str, str] = {}
+    bases: dict[str, set[str]] = {}
+    concrete: set[str] = set()
+    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        public = _public(tree)
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = {b.id for b in node.bases if isinstance(b, ast.Name)}
+                if node.name in public:
+                    homes[node.name] = path.stem
+                if not _is_abstract(node):
+                    concrete.add(node.name)
+
+    def derives(name: str) -> bool:
+        return any(base == BASE or derives(base) for base in bases.get(name, ()))
+
+    return {
+        name: home
+        for name, home in homes.items()
+        if name == BASE or (name in concrete and derives(name))
+    }
+
+
+def _public(tree: ast.Module) -> set[str]:
+    """Return the names in the list `__all__` of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def _is_abstract(node: ast.ClassDef) -> bool:
+    functions = (item for item in node.body if isinstance(item, ast.FunctionDef))
+    return any("abstractmethod" in map(ast.unparse, f.decorator_list) for f in functions)
 
 
 def __getattr__(name: str) -> Any:
-    if name in MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+    if name == "__all__":
+        return __dir__()
+    if name in _modules():
+        return getattr(importlib.import_module(module_of(name)), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [BASE, *method_names(), "method_names", "module_of"]

@@ -23,7 +23,7 @@ from headwater.gradients import Gradients
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["Attributor", "Rows", "negative_products"]
+__all__ = ["Attributor", "Rows", "check_target", "negative_products"]
 
 Rows = tuple[slice, Tensor]
 
@@ -50,6 +50,11 @@ class Attributor(ABC):
         None: the method takes no gradients, on either side.
         """
         return self.task.loss
+
+    @property
+    def takes_projected(self) -> bool:
+        """Whether it works on gradients that are projected already, as a store may hold them."""
+        return True
 
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Return the gradients in the form this method works on; default: as captured."""
@@ -208,6 +213,15 @@ class Attributor(ABC):
                 f"{where} (of {len(self._seen)}); call cache again, or turn off shuffling and "
                 "augmentation"
             )
+
+
+def check_target(task: AttributionTask, method: str) -> None:
+    """Raise ValueError if a method that explains a margin is asked to explain the loss."""
+    if task.target is task.loss:
+        raise ValueError(
+            f"{method} explains the margin of the loss, got a task that explains the loss itself; pass "
+            "target=margin to AttributionTask, for cross-entropy headwater.targets.margin"
+        )
 
 
 def negative_products(source: GradientSource) -> Iterator[Rows]:

@@ -51,12 +51,12 @@ class RandomScores(PairwiseAttributor):
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return u, (b, m)."""
-        rows, columns = (side["key"].numpy().view(np.uint64) for side in (train, test))
+        rows, columns = (side["key"].cpu().numpy().view(np.uint64) for side in (train, test))
         return torch.from_numpy(_uniform(rows[:, None], columns[None]))
 
     def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
         """Return u(x_i, x_i)."""
-        keys = train["key"].numpy().view(np.uint64)
+        keys = train["key"].cpu().numpy().view(np.uint64)
         return torch.from_numpy(_uniform(keys, keys))
 
 

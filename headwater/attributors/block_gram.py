@@ -24,6 +24,8 @@ def check_blocks(blocks: Blocks) -> None:
         if blocks != "layers":
             raise ValueError(f"blocks must be a number, sizes or 'layers', got {blocks!r}")
         return
+    if not isinstance(blocks, int) and not len(blocks):
+        raise ValueError("blocks must hold at least one size, got none; use 1 for one block of all")
     for size in [blocks] if isinstance(blocks, int) else blocks:
         check_positive("blocks", size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from headwater.attributors.attributor import check_target
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
@@ -51,6 +52,7 @@ class ExactTRAK(InfluenceFunction):
     """
 
     def __init__(self, task: AttributionTask, damping: float) -> None:
+        check_target(task, "ExactTRAK")
         super().__init__(task, Woodbury(damping), GaussNewton(task.target))
 
     def check(self, source: GradientSource, batch: Batch) -> None:
@@ -59,8 +61,7 @@ class ExactTRAK(InfluenceFunction):
 
     def sample_weight(self, source: GradientSource) -> Tensor:
         """Return 1-p_i = sigmoid(-m_i)."""
-        values = torch.cat([block.values for block in source.train_blocks()])
-        return torch.sigmoid(-values.to(torch.float64))
+        return torch.sigmoid(-source.train_values().to(torch.float64))
 
     def _scales(self, gradients: Gradients) -> tuple[Tensor, Tensor]:
         """Return ρ and -1: the weight 1-p of ∇ℓ = -(1-p)∇m is averaged by itself."""

@@ -9,7 +9,14 @@ from torch import Tensor
 from headwater.attributors.attributor import Attributor, Rows
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
-from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, LinearOperator
+from headwater.curvature import (
+    ROW_PER_SAMPLE,
+    ROWS,
+    Curvature,
+    EmpiricalFisher,
+    ExactHessian,
+    LinearOperator,
+)
 from headwater.gradients import Gradients
 from headwater.solvers import Solver, State
 from headwater.task import AttributionTask, SampleFunction
@@ -27,8 +34,11 @@ class InfluenceFunction(Attributor):
     Args:
         task: model, loss, target and checkpoints.
         solver: how (C + λI)^-1 is applied, with its damping λ.
-        curvature: C; default: the exact Hessian, or the empirical Fisher for a
-            solver that needs rows (`Woodbury`, `DataInf`).
+        curvature: C; default: the exact Hessian, or the empirical Fisher for a solver that asks for
+            rows (`Woodbury`, `DataInf`).
+
+    Raises:
+        ValueError: if the curvature does not offer what the solver asks for.
 
     Reference:
         Koh and Liang, Understanding Black-box Predictions via Influence Functions, ICML 2017.
@@ -39,13 +49,20 @@ class InfluenceFunction(Attributor):
     ) -> None:
         super().__init__(task)
         if curvature is None:
-            curvature = EmpiricalFisher() if solver.needs_rows else ExactHessian()
+            rows = solver.asked & {ROWS, ROW_PER_SAMPLE}
+            curvature = EmpiricalFisher() if rows else ExactHessian()
+        solver.check_curvature(curvature)
         self.solver, self.curvature = solver, curvature
 
     @property
     def train_function(self) -> SampleFunction:
         """The loss, or the function whose gradients the curvature is made of."""
         return self.curvature.function(self.task)
+
+    @property
+    def takes_projected(self) -> bool:
+        """Whether the curvature is made of the gradients as they are."""
+        return not self.curvature.whole
 
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a loss that the curvature is not made for."""

@@ -61,6 +61,11 @@ class ProjectedInfluence(Attributor):
         check_blocks(blocks)
         self.projection, self.damping, self.blocks = projection, damping, blocks
 
+    @property
+    def takes_projected(self) -> bool:
+        """Whether it has no projection of its own."""
+        return self.projection is None
+
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Project, with a projection of this checkpoint's own."""
         if self.projection is None:

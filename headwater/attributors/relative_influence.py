@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from headwater.task import AttributionTask
 __all__ = ["RelatIF"]
 
 Norm = Literal["loss", "parameters"]
-NORMS = ("loss", "parameters")
 
 
 class RelatIF(InfluenceFunction):
@@ -42,7 +41,7 @@ class RelatIF(InfluenceFunction):
         norm: N, "loss" or "parameters".
 
     Raises:
-        ValueError: if the norm is unknown.
+        ValueError: if the norm is unknown, or the curvature does not offer what the solver asks for.
 
     Reference:
         Barshan, Brunet and Dziugaite, RelatIF: Identifying Explanatory Training Examples via Relative
@@ -67,8 +66,8 @@ class RelatIF(InfluenceFunction):
         norm: Norm = "loss",
     ) -> None:
         super().__init__(task, solver, curvature)
-        if norm not in NORMS:
-            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        if norm not in get_args(Norm):
+            raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
         self.norm = norm
 
     def solve(self, source: GradientSource, state: State) -> State:

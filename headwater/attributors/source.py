@@ -6,12 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
+import torch
+from torch import Tensor
+
 from headwater.batches import Batch, batch_size, map_tensors
 from headwater.gradients import GradientCapture, Gradients, GradientStore, concatenate
 from headwater.progress import track
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["CapturedSource", "GradientSource", "StoredSource"]
+__all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource"]
+
+Represent = Callable[[Gradients, int], Gradients]
+"""Turns gradients, and the number of their checkpoint, into those that a method works on."""
 
 
 class GradientSource(ABC):
@@ -51,6 +57,10 @@ class GradientSource(ABC):
         """Return all training gradients at once, for methods in Gram space."""
         return concatenate(list(self.train_blocks()))
 
+    def train_values(self) -> Tensor:
+        """Return the values of the function that the training gradients are of, (n,)."""
+        return torch.cat([block.values for block in self.train_blocks()])
+
 
 class CapturedSource(GradientSource):
     """Gradients captured from loaders and kept in memory, in the attributor's representation.
@@ -69,7 +79,7 @@ class CapturedSource(GradientSource):
         index: int,
         batches: Iterable[Batch],
         function: SampleFunction | None,
-        represent: Callable[[Gradients, int], Gradients],
+        represent: Represent,
     ) -> None:
         super().__init__(task, index, batches)
         self._represent = represent
@@ -111,8 +121,14 @@ class CapturedSource(GradientSource):
         return self._test
 
 
+def _as_stored(gradients: Gradients, checkpoint: int) -> Gradients:
+    return gradients
+
+
 class StoredSource(GradientSource):
     """Gradients read from stores, one block in memory at a time.
+
+    What `represent` makes of a block is not kept: every pass over the gradients makes it again.
 
     Args:
         task: model, loss, target and checkpoints.
@@ -121,6 +137,7 @@ class StoredSource(GradientSource):
         train: the store of the training split.
         test: the store of the test split; None where only self-influence is wanted.
         test_batches: the test data in order, for methods that need more than the gradients.
+        represent: `Attributor.represent`, applied to what is read; default: as it is stored.
     """
 
     def __init__(
@@ -131,29 +148,39 @@ class StoredSource(GradientSource):
         train: GradientStore,
         test: GradientStore | None,
         test_batches: Iterable[Batch] = (),
+        represent: Represent = _as_stored,
     ) -> None:
         super().__init__(task, index, batches, test_batches)
-        self._train, self._test = train, test
+        self._train, self._test, self._represent = train, test, represent
         self._tests = slice(None)
 
     def first_tests(self, count: int) -> StoredSource:
         """Return the same source with the first test samples only."""
-        first = StoredSource(self.task, self.index, self.batches, self._train, self._test)
         left, kept = count, []
         for batch in self.test_batches:
             kept.append(map_tensors(batch, lambda t, left=left: t[:left]))  # type: ignore[misc]
             left -= batch_size(kept[-1])
             if left == 0:
                 break
-        first.test_batches, first._tests = kept, slice(count)
+        first = StoredSource(
+            self.task, self.index, self.batches, self._train, self._test, kept, self._represent
+        )
+        first._tests = slice(count)
         return first
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the training gradients, read from the store."""
-        return self._train.blocks()
+        return self._read(self._train)
+
+    def train_values(self) -> Tensor:
+        """Return the values that are stored with the gradients, (n,)."""
+        return torch.cat([block.values for block in self._train.blocks()])
 
     def test(self) -> Gradients:
         """Return the test gradients."""
         if self._test is None:
             raise ValueError("this source has no test samples, only self-influence can be computed")
-        return concatenate(list(self._test.blocks()))[self._tests]
+        return concatenate(list(self._read(self._test)))[self._tests]
+
+    def _read(self, store: GradientStore) -> Iterator[Gradients]:
+        return (self._represent(block, self.index) for block in store.blocks())

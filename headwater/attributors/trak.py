@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headwater.attributors.attributor import Attributor, Rows
+from headwater.attributors.attributor import Attributor, Rows, check_target
 from headwater.attributors.block_gram import (
     Blocks,
     block_sizes,
@@ -23,24 +22,16 @@ from headwater.attributors.soft_threshold import check_fraction, soft_threshold
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch
 from headwater.checks import check_positive
-from headwater.curvature.curvature import TrainingData
 from headwater.curvature.sample_curvature import check_margin
 from headwater.gradients import DenseGradients, Gradients
-from headwater.projections import GradientProjection
+from headwater.projections import GradientProjection, LearnedProjection
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["LearnedProjection", "TRAK"]
+__all__ = ["TRAK"]
 
 ROWS = 4096
 """Training samples that are scored at a time, where their features are kept."""
-
-
-class LearnedProjection(Protocol):
-    """A projection that is computed from the training data, such as `ArnoldiProjection`."""
-
-    def fit(self, source: TrainingData) -> Tensor:
-        """Return the rows of P at one checkpoint, (k, p)."""
 
 
 class TRAK(Attributor):
@@ -78,6 +69,7 @@ class TRAK(Attributor):
         soft_threshold: float | None = None,
     ) -> None:
         super().__init__(task)
+        check_target(task, "TRAK")
         check_positive("damping", damping, allow_zero=True)
         check_blocks(blocks)
         if soft_threshold is not None:
@@ -89,6 +81,11 @@ class TRAK(Attributor):
     def train_function(self) -> SampleFunction:
         """The margin, on both sides."""
         return self.task.target
+
+    @property
+    def takes_projected(self) -> bool:
+        """Whether it has no projection of its own."""
+        return self.projection is None
 
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Project, with a projection of this checkpoint's own."""
@@ -140,8 +137,7 @@ class TRAK(Attributor):
 
     def sample_weight(self, source: GradientSource) -> Tensor:
         """Return 1-p_i = sigmoid(-m_i)."""
-        values = torch.cat([block.values for block in source.train_blocks()])
-        return torch.sigmoid(-values.to(torch.float64))
+        return torch.sigmoid(-source.train_values().to(torch.float64))
 
     def scores_into(
         self,

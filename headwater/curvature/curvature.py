@@ -7,9 +7,10 @@ factors a sample, both known from the value v_i of that function: the rows of C 
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from headwater.curvature.operator import LinearOperator
 from headwater.gradients import Gradients
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["Curvature", "TrainingData"]
+__all__ = ["Curvature", "TrainingData", "curvatures_that_offer"]
 
 
 class TrainingData(Protocol):
@@ -41,6 +42,11 @@ class TrainingData(Protocol):
 
 class Curvature(ABC):
     """A symmetric p × p matrix C at a checkpoint, the curvature of the mean loss or a stand-in."""
+
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What its operator can do beyond products, in the words of `headwater.curvature.operator`."""
+    whole: ClassVar[bool] = True
+    """Whether C is a matrix of all parameters, so that gradients must not be projected."""
 
     def function(self, task: AttributionTask) -> SampleFunction:
         """Return the function whose gradients are captured; default: the loss."""
@@ -67,3 +73,14 @@ class Curvature(ABC):
     @abstractmethod
     def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> LinearOperator:
         """Return C at one checkpoint, from the training data and what `estimate` returned."""
+
+
+def curvatures_that_offer(asked: frozenset[str]) -> list[str]:
+    """Return the names of all curvatures, a user's own too, whose operators offer what is asked for."""
+    found, left = set[str](), [Curvature]
+    while left:
+        kinds = left.pop().__subclasses__()
+        left += kinds
+        concrete = (kind for kind in kinds if not inspect.isabstract(kind))
+        found |= {kind.__name__ for kind in concrete if asked <= kind.offers}
+    return sorted(found)

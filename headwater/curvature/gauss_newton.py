@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from headwater.batches import Batch, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
@@ -74,6 +75,8 @@ class FullGaussNewton(Curvature):
     `GaussNewton` keeps one row a sample, along its margin; this keeps all classes, at the price of
     products through the model.
     """
+
+    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no function of one output of the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.autograd import grad
 
 from headwater.batches import Batch
 from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
 
 __all__ = ["ExactHessian", "Hessian"]
@@ -77,6 +79,8 @@ class Hessian(StreamedOperator):
 @dataclass(frozen=True)
 class ExactHessian(Curvature):
     """C = H, the Hessian of the mean loss, for any loss; it may be indefinite."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
 
     def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> Hessian:
         """Return the Hessian at the checkpoint."""

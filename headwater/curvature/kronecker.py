@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -11,13 +12,14 @@ from headwater.batches import Batch
 from headwater.curvature.curvature import Curvature, TrainingData
 from headwater.curvature.kronecker_factors import corrected, eigenbases
 from headwater.curvature.kronecker_operator import KroneckerOperator
+from headwater.curvature.operator import EIGENBASIS
 from headwater.curvature.sampled_labels import check_cross_entropy, sampled_gradients
 from headwater.gradients import Gradients
 from headwater.task import AttributionTask, BoundModel
 
 __all__ = ["EKFAC", "KFAC"]
 
-LABELS = ("sampled", "empirical")
+Labels = Literal["sampled", "empirical"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,16 @@ class KFAC(Curvature):
         KFAC(labels='empirical', draws=1, seed=0)
     """
 
-    labels: str = "sampled"
+    labels: Labels = "sampled"
     draws: int = 1
     seed: int = 0
+    offers: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if self.labels not in LABELS:
-            raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}")
+        if self.labels not in get_args(Labels):
+            known = ", ".join(get_args(Labels))
+            raise ValueError(f"labels must be one of {known}, got {self.labels!r}")
         if self.draws < 1:
             raise ValueError(f"draws must be >= 1, got {self.draws}")
         if self.seed < 0:

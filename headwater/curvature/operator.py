@@ -9,7 +9,17 @@ import torch
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from torch import Tensor
 
-__all__ = ["LinearOperator"]
+__all__ = ["EIGENBASIS", "MEAN_OVER_SAMPLES", "ROWS", "ROW_PER_SAMPLE", "LinearOperator"]
+
+# What an operator may offer beyond products, and a solver may ask for.
+MEAN_OVER_SAMPLES = "a mean over samples"
+"""C = (1/n) Σ_i C_i, and the mean over some of the samples is an operator too: a `SampleOperator`."""
+ROWS = "rows"
+"""C = RᵀR/n with few rows, the gradients of the training samples among them: a `RowOperator`."""
+ROW_PER_SAMPLE = "one row a sample"
+"""The rows of C are the gradients of the training samples, scaled, and no others."""
+EIGENBASIS = "an eigenbasis of its own"
+"""C = Q diag(Λ) Qᵀ, made of the eigenbases of each layer: a `KroneckerOperator`."""
 
 
 class LinearOperator(ABC):

@@ -95,7 +95,7 @@ def rows_of(operator: LinearOperator, solver: str) -> RowOperator:
     """
     if not isinstance(operator, RowOperator):
         raise TypeError(
-            f"{solver} needs a curvature made of one row a sample (EmpiricalFisher or GaussNewton), "
-            f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
+            f"{solver} needs an operator made of rows (RowOperator), got {type(operator).__name__}; "
+            "use Explicit or ConjugateGradient for it"
         )
     return operator

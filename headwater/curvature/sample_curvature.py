@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from torch.nn.functional import softplus
 from headwater import targets
 from headwater.batches import Batch, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.operator import MEAN_OVER_SAMPLES, ROW_PER_SAMPLE, ROWS
 from headwater.curvature.rows import RowOperator
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
@@ -26,6 +29,13 @@ __all__ = ["EmpiricalFisher", "GaussNewton", "SampleCurvature", "check_margin"]
 
 class SampleCurvature(Curvature):
     """A positive semi-definite curvature with one row a sample: C = (1/n) Σ ρ_i² g_i g_iᵀ."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES, ROWS, ROW_PER_SAMPLE})
+    whole: ClassVar[bool] = False
+
+    @abstractmethod
+    def row_scale(self, values: Tensor) -> Tensor:
+        """Return ρ (n,) from the function's values (n,)."""
 
     def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator made of the training gradients."""
@@ -40,6 +50,10 @@ class EmpiricalFisher(SampleCurvature):
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
     """
+
+    def row_scale(self, values: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones_like(values, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.operator import ROWS
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sampled_labels import check_cross_entropy
 from headwater.gradients import GradientCapture, Gradients, concatenate
@@ -46,6 +47,7 @@ class SampledGaussNewton(Curvature):
     draws: int | None = 1
     classes: int | None = None
     seed: int = 0
+    offers: ClassVar[frozenset[str]] = frozenset({ROWS})
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -55,6 +57,7 @@ class SampledGaussNewton(Curvature):
                 f"draws={self.draws} and classes={self.classes}"
             )
         check_positive("the draws of other classes", self._others)
+        check_positive("seed", self.seed, allow_zero=True)
 
     @property
     def _others(self) -> int:

@@ -14,7 +14,7 @@ from headwater.projections.grass import GraSS
 from headwater.projections.kronecker import Kronecker
 from headwater.projections.layerwise import LayerwiseProjection
 from headwater.projections.mask import RandomMask
-from headwater.projections.projection import GradientProjection, Projection
+from headwater.projections.projection import GradientProjection, LearnedProjection, Projection
 from headwater.projections.rademacher import Rademacher
 from headwater.projections.sparse import SparseJL
 from headwater.projections.tiles import RandomMatrix
@@ -23,6 +23,7 @@ __all__ = [
     # the interface
     "GradientProjection",
     "LayerwiseProjection",
+    "LearnedProjection",
     "Projection",
     "RandomMatrix",
     # of vectors
@@ -34,6 +35,8 @@ __all__ = [
     # of the factors of each layer
     "FactGraSS",
     "Kronecker",
+    # learned from a curvature
+    "ArnoldiProjection",
 ]
 
 

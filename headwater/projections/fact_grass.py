@@ -58,8 +58,8 @@ class FactGraSS(LayerwiseProjection):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _ = self.of_rest()
-        check_positive("the projection's blowup", self.blowup)
+        check_positive("the projection's seed", self.seed, allow_zero=True)
+        _ = self.of_rest()  # checks all others
 
     def masks(self, name: str, d_in: int, d_out: int) -> tuple[RandomMask, RandomMask]:
         """Return the masks of the inputs and of the output gradients of a layer."""

@@ -55,6 +55,7 @@ class Kronecker(LayerwiseProjection):
         """Check the arguments."""
         check_positive("the projection's dimension_in", self.dimension_in)
         check_positive("the projection's dimension_out", self.dimension_out)
+        check_positive("the projection's seed", self.seed, allow_zero=True)
 
     def side(self, name: str, side: int) -> Projection:
         """Return P_in or P_out of a layer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -16,9 +16,18 @@ from torch import Tensor
 from headwater.checks import check_positive
 
 if TYPE_CHECKING:
+    from headwater.curvature import TrainingData
     from headwater.gradients import FactoredGradients
 
-__all__ = ["GradientProjection", "Projection"]
+__all__ = ["GradientProjection", "LearnedProjection", "Projection"]
+
+
+@runtime_checkable
+class LearnedProjection(Protocol):
+    """A projection that is computed from the training data, such as `ArnoldiProjection`."""
+
+    def fit(self, source: TrainingData) -> Tensor:
+        """Return the rows of P at one checkpoint, (k, p)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Projection(GradientProjection):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_positive("the projection's dimension", self.dimension)
+        check_positive("the projection's seed", self.seed, allow_zero=True)
 
     def for_checkpoint(self, checkpoint: int) -> Self:
         """Return the projection of another checkpoint."""

@@ -44,7 +44,7 @@ def evaluate_targets(
 
     Args:
         model: The architecture; its own parameters are not read, its mode is restored.
-        state: State dict to evaluate.
+        state: State dict to evaluate, on any device.
         setting: Gives the targets.
         inputs: (n, ...).
         labels: int64 (n,).
@@ -53,7 +53,7 @@ def evaluate_targets(
     Returns:
         Target name -> values (n,).
     """
-    named = {f"model.{name}": tensor for name, tensor in state.items()}
+    named = {f"model.{name}": tensor.to(inputs.device) for name, tensor in state.items()}
     was_training = model.training
     model.eval()
     try:
@@ -80,8 +80,8 @@ def evaluate_many(
 
     Args:
         setting: Gives the architecture and the targets.
-        stacked: State dicts of r models, stacked: name -> (r, ...).
-        inputs: (n, ...).
+        stacked: State dicts of r models, stacked: name -> (r, ...), on any device.
+        inputs: (n, ...); the models are evaluated where these are.
         labels: int64 (n,).
 
     Returns:

@@ -77,7 +77,7 @@ def train_many(
     ends the workers.
 
     Args:
-        setting_name: A name in `headwater.settings.SETTINGS`.
+        setting_name: Of `headwater.settings`, or an import path "package.module:OBJECT".
         inputs: Training inputs (n, ...).
         labels: int64 (n,).
         jobs: The models to train.

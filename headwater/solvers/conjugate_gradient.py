@@ -62,6 +62,11 @@ class ConjugateGradient(Solver):
         check_positive("max_iterations", self.max_iterations)
         check_positive("tolerance", self.tolerance, allow_zero=True)
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """What its preconditioner asks for."""
+        return self.asks if self.preconditioner is None else self.preconditioner.asked
+
     def prepare(self, operator: LinearOperator) -> State:
         """Return what the preconditioner prepares; all other work depends on the right-hand sides."""
         return {} if self.preconditioner is None else self.preconditioner.prepare(operator)

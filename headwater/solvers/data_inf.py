@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
-from headwater.curvature import LinearOperator, RowOperator
+from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
 from headwater.solvers.blocks import row_blocks
@@ -51,7 +51,7 @@ class DataInf(Solver):
     """
 
     damping: float
-    needs_rows: ClassVar[bool] = True
+    asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
 
     def __post_init__(self) -> None:
         """Check the arguments."""

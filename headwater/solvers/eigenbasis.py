@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
-from headwater.curvature import KroneckerBlock, KroneckerOperator, LinearOperator, rotate
+from headwater.curvature import (
+    EIGENBASIS,
+    KroneckerBlock,
+    KroneckerOperator,
+    LinearOperator,
+    rotate,
+)
 from headwater.gradients import FactoredGradients, Gradients, LinearFactors
 from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
@@ -49,6 +56,7 @@ class Eigenbasis(Solver):
     """
 
     damping: float
+    asks: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -189,7 +197,7 @@ def _cut(factors: LinearFactors, errors: slice, inputs: slice) -> LinearFactors:
 def _kronecker(operator: LinearOperator) -> KroneckerOperator:
     if not isinstance(operator, KroneckerOperator):
         raise TypeError(
-            "Eigenbasis needs a curvature with an eigenbasis of its own (KFAC or EKFAC), "
+            "Eigenbasis needs an operator with an eigenbasis of its own (KroneckerOperator), "
             f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
         )
     return operator

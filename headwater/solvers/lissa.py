@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
-from headwater.curvature import LinearOperator
+from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator
 from headwater.curvature.samples import SampleOperator
 from headwater.solvers.blocks import ROWS, row_blocks
 from headwater.solvers.lanczos import largest_eigenvalue
@@ -64,6 +65,7 @@ class LiSSA(Solver):
     batch_size: int = 50
     repeats: int = 1
     seed: int = 0
+    asks: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -144,7 +146,7 @@ def _check_growth(norms: Tensor, start: Tensor, step: int, scale: float) -> None
 def _samples_of(operator: LinearOperator) -> SampleOperator:
     if not isinstance(operator, SampleOperator):
         raise TypeError(
-            "LiSSA needs a curvature that is a mean over samples (ExactHessian, EmpiricalFisher or "
-            f"GaussNewton), got {type(operator).__name__}; use ConjugateGradient or Lanczos for it"
+            "LiSSA needs an operator that is a mean over samples (SampleOperator), got "
+            f"{type(operator).__name__}; use ConjugateGradient or Lanczos for it"
         )
     return operator

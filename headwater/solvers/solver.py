@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from headwater.curvature import LinearOperator
+from headwater.curvature import Curvature, LinearOperator, curvatures_that_offer
 from headwater.gradients import DenseGradients, Gradients
 from headwater.solvers.blocks import row_blocks
 
@@ -47,8 +47,24 @@ class Solver(ABC):
 
     damping: float
     """λ, absolute."""
-    needs_rows: ClassVar[bool] = False
-    """Whether C must be made of one row a sample (a `RowOperator`)."""
+    asks: ClassVar[frozenset[str]] = frozenset()
+    """What C must offer beyond products, in the words of `headwater.curvature.operator`."""
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What it asks for, and what the solvers inside of it ask for."""
+        return self.asks
+
+    def check_curvature(self, curvature: Curvature) -> None:
+        """Raise ValueError if a curvature does not offer what this solver asks for."""
+        missing = self.asked - curvature.offers
+        if missing:
+            names = curvatures_that_offer(self.asked)
+            raise ValueError(
+                f"{type(self).__name__} needs a curvature that offers {' and '.join(sorted(missing))}, "
+                f"got {type(curvature).__name__}; use {' or '.join(names) or 'another'}, "
+                "or ConjugateGradient as solver"
+            )
 
     @abstractmethod
     def prepare(self, operator: LinearOperator) -> State:

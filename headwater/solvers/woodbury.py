@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_memory, check_positive, check_shape
-from headwater.curvature import LinearOperator
+from headwater.curvature import ROWS, LinearOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
 from headwater.solvers.solver import Solution, Solver, State, direct_solution
@@ -46,7 +46,7 @@ class Woodbury(Solver):
     """
 
     damping: float
-    needs_rows: ClassVar[bool] = True
+    asks: ClassVar[frozenset[str]] = frozenset({ROWS})
 
     def __post_init__(self) -> None:
         """Check the arguments."""

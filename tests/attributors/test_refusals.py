@@ -121,9 +121,9 @@ def test_a_nan_names_the_sample_in_the_data(
 
 def test_a_reduced_loss_is_refused(row: Row, problem: Problem) -> None:
     mean = lambda model, batch: cross_entropy(model, batch).mean()  # noqa: E731
-    task = problem.task(
-        checkpoints=[problem.model.state_dict()] * row.checkpoints, loss=mean, target=mean
-    )
+    checkpoints = [problem.model.state_dict()] * row.checkpoints
+    target = targets.margin if row.margin else mean
+    task = problem.task(checkpoints=checkpoints, loss=mean, target=target)
     attributor = row.make(task, range(row.checkpoints), 1.0)
     with pytest.raises(ValueError, match=r"one value per sample.*use reduction='none'"):
         attributor.cache([problem.train])
@@ -141,8 +141,15 @@ def test_a_failed_cache_leaves_nothing_half_done(problem: Problem) -> None:
 # What single methods refuse --------------------------------------------------------------------
 
 
-def test_trak_refuses_to_explain_the_loss(problem: Problem) -> None:
-    attributor = TRAK(problem.task(), Rademacher(dimension=4))
+@pytest.mark.parametrize("row", [row for row in TABLE.values() if row.margin], indirect=False)
+def test_methods_of_the_margin_refuse_to_explain_the_loss(row: Row, problem: Problem) -> None:
+    for target in (None, problem.loss):
+        with pytest.raises(ValueError, match=r"the loss itself; pass target=margin"):
+            row.make(problem.task(target=target), range(row.checkpoints), 1.0)
+
+
+def test_trak_refuses_another_target_than_the_margin(problem: Problem) -> None:
+    attributor = TRAK(problem.task(target=targets.logit), Rademacher(dimension=4))
     with pytest.raises(ValueError, match=r"pass headwater.targets.margin as target"):
         attributor.cache([problem.train])
 

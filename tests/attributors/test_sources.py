@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from headwater.attributors import Attributor
+from headwater import targets
+from headwater.attributors import TRAK, Attributor, ProjectedInfluence
 from headwater.attributors.source import CapturedSource, GradientSource, StoredSource
 from headwater.gradients import Gradients, GradientStore, StoreDescription, StoreWriter, concatenate
+from headwater.projections import Kronecker, Rademacher
 from tests.laws import TABLE, Row
 from tests.problems import PROBLEMS, Problem, perturbed, split
 
@@ -98,3 +100,41 @@ def test_the_blocks_of_a_store_change_nothing(block: int, tmp_path: Path) -> Non
         attributor.scores_into(out, [source], [solved])
         scores.append(out)
     assert np.allclose(scores[0], scores[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda task: TRAK(task, Rademacher(4, seed=3), damping=0.1),
+        lambda task: ProjectedInfluence(task, Kronecker(2, 2, seed=1), 0.1, "layers"),
+    ],
+    ids=["TRAK", "ProjectedInfluence"],
+)
+def test_a_random_projection_works_on_a_store_of_factored_gradients(make, tmp_path: Path) -> None:
+    problem = PROBLEMS["mlp"]()
+    checkpoints = [perturbed(problem.model, c) for c in range(2)]
+    attributor = make(problem.task(target=targets.margin, checkpoints=checkpoints))
+    assert not attributor.takes_projected
+    sources = []
+    for c in range(2):
+        function = attributor.train_function
+        plain = CapturedSource(attributor.task, c, [problem.train], function, lambda g, _: g)
+        plain.capture_test([problem.test])
+        stores = [
+            _stored(tmp_path / f"train-{c}", plain.train(), block=4),
+            _stored(tmp_path / f"test-{c}", plain.test(), block=2),
+        ]
+        batches = ([problem.train], *stores, [problem.test])
+        source = StoredSource(attributor.task, c, *batches, represent=attributor.represent)
+        assert torch.equal(source.train_values(), plain.train_values())
+        sources.append(source)
+    wanted = attributor.cache([problem.train]).attribute([problem.train], [problem.test])
+    states = [attributor.prepare(source) for source in sources]
+    for count in (5, 3):
+        some = [source.first_tests(count) for source in sources]
+        solved = [attributor.solve(s, state) for s, state in zip(some, states, strict=True)]
+        found = np.empty((problem.n, count), dtype=np.float32)
+        attributor.scores_into(found, some, solved)
+        assert np.allclose(found, wanted[:, :count].numpy(), rtol=1e-5, atol=1e-7)
+    own = attributor.self_scores(sources, states).float()
+    assert torch.allclose(own, attributor.self_influence([problem.train]), rtol=1e-5)

@@ -25,10 +25,13 @@ def _vectors(n: int, p: int, seed: int = 0, dtype: torch.dtype = torch.float64) 
 
 
 def test_every_projection_is_tested() -> None:
-    interface = {"GradientProjection", "LayerwiseProjection", "Projection", "RandomMatrix"}
+    interface = {
+        "GradientProjection", "LayerwiseProjection", "LearnedProjection", "Projection", "RandomMatrix",
+    }  # fmt: skip
+    learned = {"ArnoldiProjection"}  # tests/attributors/test_trak_options.py
     structured = {"GraSS", "RandomMask", "SparseJL"}  # test_structured.py
     layerwise = {"FactGraSS", "Kronecker"}  # test_layerwise.py
-    assert set(projections.__all__) - interface == set(KINDS) | structured | layerwise
+    assert set(projections.__all__) - interface - learned == set(KINDS) | structured | layerwise
     with pytest.raises(AttributeError, match="no attribute 'Rademacher2'"):
         _ = projections.Rademacher2
 

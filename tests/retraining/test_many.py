@@ -34,6 +34,19 @@ def expected(samples, jobs):
     return [final_parameters(train_model(setting, *samples, job.seed, job.subset)) for job in jobs]
 
 
+def test_processes_find_a_setting_by_its_import_path(
+    samples, jobs, expected, tmp_path, monkeypatch
+):
+    (tmp_path / "a_setting_of_mine.py").write_text(
+        "import dataclasses\nfrom headwater.settings import get_setting\n"
+        "MINE = dataclasses.replace(get_setting('mnist-lr'), name='mine')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    ((_, outputs),) = train_many("a_setting_of_mine:MINE", *samples, jobs[:1], workers=1)
+    for name, array in outputs.items():
+        np.testing.assert_allclose(array, expected[0][name], rtol=1e-5, atol=1e-6)
+
+
 def test_processes_give_what_one_process_gives(samples, jobs, expected):
     found = {job.index: outputs for job, outputs in train_many("mnist-lr", *samples, jobs)}
     assert found.keys() == {0, 1, 2, 3}

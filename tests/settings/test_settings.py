@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from headwater.settings import SETTINGS, get_setting
+from headwater.settings import get_setting, module_of_setting, setting_names
 from headwater.settings.setting import Recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", setting_names())
 def test_every_setting_loads_and_its_loss_fits_its_data(name):
     setting = get_setting(name)
     assert setting.name == name
@@ -27,11 +27,48 @@ def test_every_setting_loads_and_its_loss_fits_its_data(name):
         assert target(setting.make_model(), batch).shape == (3,)
 
 
-@pytest.mark.parametrize("modules", SETTINGS.values())
-def test_named_source_files_exist(modules):
-    assert (ROOT / f"headwater/settings/{modules.module}.py").is_file()
-    assert (ROOT / f"headwater/models/{modules.model}.py").is_file()
-    assert (ROOT / f"headwater/datasets/{modules.dataset}.py").is_file()
+@pytest.mark.parametrize("name", setting_names())
+def test_named_source_files_exist(name):
+    assert (ROOT / f"{module_of_setting(name).replace('.', '/')}.py").is_file()
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "my_digits.py").write_text(
+        "import dataclasses\nfrom headwater.settings import get_setting\n"
+        "MINE = dataclasses.replace(get_setting('mnist-lr'), name='mine')\nNUMBER = 3\n"
+    )
+    (tmp_path / "my_broken.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_setting_of_ones_own_is_named_by_its_import_path(own_module):
+    assert module_of_setting("my_digits:MINE") == "my_digits"
+    assert get_setting("my_digits:MINE").name == "mine"
+    assert get_setting("headwater.settings.mnist_lr:SETTING") is get_setting("mnist-lr")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_digits:NUMBER", "must name a headwater.settings.setting.Setting, got int"),
+        ("my_digits:OTHER", r"got nothing: define OTHER = Setting\(...\) in my_digits"),
+        ("no_such_module:X", "got none called 'no_such_module': install it"),
+        ("headwater.no_such:X", "got none called 'headwater.no_such'"),
+        ("my_digits:", "or an import path package.module:OBJECT, got 'my_digits:'"),
+        ("mnist_lr", "one of mnist-lr, mnist-mlp, or"),
+        ("setting", "one of mnist-lr, mnist-mlp, or"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_one_line(name, message, own_module):
+    with pytest.raises(ValueError, match=message) as refused:
+        get_setting(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_setting_lacks_is_not_blamed_on_its_name(own_module):
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        get_setting("my_broken:MINE")
 
 
 def test_recipes_of_the_paper():
@@ -40,7 +77,7 @@ def test_recipes_of_the_paper():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"one of mnist-lr, mnist-mlp, got 'mnist'"):
+    with pytest.raises(ValueError, match=r"one of mnist-lr, mnist-mlp, or .*, got 'mnist'"):
         get_setting("mnist")
 
 
