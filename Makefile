@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 
-.PHONY: help .venv benchmark smoke plan results speed peers-parity dag test lint format clean
+.PHONY: help .venv benchmark status smoke results speed workflow-speed peers-parity dag test lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
@@ -24,21 +24,24 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]'
 	touch $@
 
-benchmark: plan ## Run every stage that is out of date and show the table
+benchmark: $(STAMP) ## Run every stage that is out of date and show the tables
 	$(BIN)/python -m pipelines.benchmark
 
-plan: $(STAMP) ## Refresh runs.yaml from params.yaml
-	$(BIN)/python -m stages.plan
+status: $(STAMP) ## Say what is out of date and why, and what it will cost
+	$(BIN)/python -m pipelines.status
 
 smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
-	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m pipelines.smoke
+	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m tests.smoke
 
 results: $(STAMP) ## Copy the tables of results/ into the README
-	$(BIN)/python -m stages.readme
+	$(BIN)/python results/readme.py
 
 speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about an hour)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.peers
+
+workflow-speed: $(STAMP) ## Measure DVC and the flow on the benchmark and on synthetic graphs (a quarter of an hour)
+	$(BIN)/python -m benchmarks.workflow
 
 peers-parity: $(STAMP) ## Check our numbers against other libraries' (1 minute, and 3 once for their environment)
 	peers=$$($(BIN)/python -m benchmarks.environment); "$$peers" -m benchmarks.parity

@@ -1,4 +1,4 @@
-"""The stages of the workflow: one file a stage, run as ``python -m stages.NAME``.
+"""The stages of the workflow: one file a stage, run as ``python -m stages NAME ...``.
 
 Every stage computes with one thread unless HEADWATER_THREADS says otherwise: the number of threads
 changes the last bits of a sum, and the same stage must give the same bytes however it is run. Stages

@@ -1,88 +1,84 @@
-"""Stage evaluate: the metrics of one method on one setting."""
+"""Stage evaluate: the metrics of all methods of one setting."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from headwater.metrics import (
-    Estimate,
-    leave_one_out_correlation,
-    linear_datamodeling_score,
-    noisy_label_auc,
-)
-from stages.files import save_json
-from stages.runner import Row, run
+from headwater.benchmark.evaluation import Evaluation
+from headwater.benchmark.leaderboard import METRICS
+from headwater.progress import track
+from stages.files import atomic, load_json, save_json
+from stages.params import TARGETS, Method, Metrics
+from stages.row import At, Name, Row
 
 
 class EvaluateRow(Row):
-    """Which metrics, and how they are computed."""
+    """Which methods, and how the metrics are computed."""
 
-    problem: str
-    method: str
-    function: str
-    n_tune: int
-    leave_one_out: bool
-    seed: int
-    bootstrap: int
-    confidence: float
-    tuned: str
-    damping: float | None
+    seed: Annotated[int, At("seed")]
+    methods: Annotated[dict[Name, Method], At("methods")]
+    n_tune: Annotated[int, At("settings.{setting}.n_tune")]
+    metrics: Annotated[Metrics, At("metrics")]
 
 
 def main(
     row: EvaluateRow,
+    setting: str,
+    *,
     scores: Path,
-    suspects: Path,
     noisy: Path,
     truth: Path,
-    tuned: Path,
+    metrics: Path,
     out: Path,
 ) -> None:
     """Compare scores with the ground truth; the first n_tune test samples are kept apart."""
-    matrix = np.load(scores, mmap_mode="r")
-    record: dict[str, Any] = {"function": row.function, "damping": row.damping}
-    if tuned.suffix == ".json":
-        record |= {"damping": json.loads(tuned.read_text())["damping"], "tuned": True}
-    for name, part in (("tune", slice(row.n_tune)), ("report", slice(row.n_tune, None))):
-        record[name] = {"lds": as_record(_lds(row, matrix[:, part], truth / "subsets", part))}
-        if row.leave_one_out:
-            found = _loo(row, matrix[:, part], truth / "leave-one-out", part)
-            record[name]["loo"] = as_record(found)
-    record["report"]["auc"] = as_record(
-        noisy_label_auc(np.load(suspects), load_file(noisy)["flipped"], **_bootstrap(row))
-    )
+    evaluation = _evaluation(row, noisy, truth)
+    found: dict[str, Any] = {}
+    for name, method in track(row.methods.items(), "evaluating", len(row.methods)):
+        choice = load_json(scores / name / "choice.json")
+        if "left_out" not in choice:
+            matrix = np.load(scores / name / "scores.npy", mmap_mode="r")
+            suspects = np.load(scores / name / "self_influence.npy")
+            found[name] = {
+                **{key: choice[key] for key in ("function", "damping", "curve", "in_store")},
+                **{"store": method.store, "checkpoints": method.count},
+                **evaluation.of(matrix, suspects, choice["function"]),
+            }
+        elif choice["listed"]:
+            found[name] = {"infeasible": choice["left_out"]}
+    functions = sorted({results["function"] for results in found.values() if "function" in results})
+    ceilings = {function: evaluation.ceiling(function) for function in functions}
+    record = {"confidence": row.metrics.confidence, "noise_ceiling": ceilings, "methods": found}
     save_json(out, record)
+    with atomic(metrics) as partial:
+        partial.mkdir()
+        for name, results in found.items():
+            save_json(partial / f"{name}.json", _flat(results))
 
 
-def _lds(row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice) -> Estimate:
-    outputs = np.load(truth / f"{row.function}.npy")[:, :, part]
-    return linear_datamodeling_score(
-        scores, np.load(truth / "masks.npy"), outputs, **_bootstrap(row)
+def _evaluation(row: EvaluateRow, noisy: Path, truth: Path) -> Evaluation:
+    """Return the ground truth of a setting, with how intervals are computed."""
+    subsets, single = truth / "subsets", truth / "leave-one-out"
+    bootstrap = {
+        "replicates": row.metrics.bootstrap, "confidence": row.metrics.confidence, "seed": row.seed,
+    }  # fmt: skip
+    return Evaluation(
+        np.load(subsets / "masks.npy"),
+        {name: np.load(subsets / f"{name}.npy") for name in TARGETS},
+        load_file(noisy)["flipped"],
+        row.n_tune,
+        bootstrap,
+        np.load(single / "removed.npy") if single.exists() else None,
+        {name: np.load(single / f"{name}.npy") for name in TARGETS if single.exists()},
     )
 
 
-def _loo(row: EvaluateRow, scores: NDArray[np.float32], truth: Path, part: slice) -> Estimate:
-    outputs = np.load(truth / f"{row.function}.npy")[:, part]
-    return leave_one_out_correlation(
-        scores, np.load(truth / "removed.npy"), outputs[1:], outputs[0], **_bootstrap(row)
-    )
-
-
-def _bootstrap(row: EvaluateRow) -> dict[str, Any]:
-    return {"replicates": row.bootstrap, "confidence": row.confidence, "seed": row.seed}
-
-
-def as_record(estimate: Estimate) -> dict[str, float]:
-    """Return value and interval, rounded to what the bootstrap resolves."""
-    names = ("value", "low", "high")
-    return {name: round(float(getattr(estimate, name)), 4) for name in names}
-
-
-if __name__ == "__main__":
-    run("evaluate", EvaluateRow, main, "scores", "suspects", "noisy", "truth", "tuned", "out")
+def _flat(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the values alone, one number per metric, as ``dvc metrics show`` has columns."""
+    flat = {name: results[name]["value"] for name in METRICS if name in results}
+    damping = {"damping": results["damping"]} if results.get("damping") is not None else {}
+    return {**flat, **damping} or {"infeasible": 1}

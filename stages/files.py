@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["atomic", "resumable", "save_array", "save_json"]
+__all__ = ["atomic", "load_json", "resumable", "save_array", "save_json"]
 
 WORK = Path("work")
-CODE = ("headwater", "stages")
 
 
 @contextlib.contextmanager
@@ -37,9 +36,8 @@ def atomic(out: Path) -> Iterator[Path]:
 def resumable(out: Path, row: BaseModel, *inputs: Path) -> Iterator[Path]:
     """Yield a folder that outlives a crash and becomes `out` at a clean end.
 
-    Its name is a hash of the row, the inputs and the code: a run with the same ones goes on where
-    a killed run stopped, a run with others starts afresh. A lock makes a second run wait for an
-    orphan of the first.
+    Its name is a hash of the row, the inputs and the code: a run with the same ones goes on where a
+    killed run stopped, one with others starts afresh. A second run waits for an orphan of the first.
     """
     base = WORK / out
     base.mkdir(parents=True, exist_ok=True)
@@ -58,10 +56,15 @@ def resumable(out: Path, row: BaseModel, *inputs: Path) -> Iterator[Path]:
         os.replace(scratch, out)
 
 
-def save_json(path: Path, record: Mapping[str, Any]) -> None:
+def save_json(path: Path, record: Mapping[str, Any] | list[dict[str, Any]]) -> None:
     """Write a record as JSON with sorted keys."""
     with atomic(path) as partial:
         partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read a record."""
+    return json.loads(path.read_text())
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
@@ -71,7 +74,7 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 
 
 def _identity(row: BaseModel, inputs: tuple[Path, ...]) -> str:
-    sources = [p for folder in CODE for p in Path(folder).rglob("*.py")]
+    sources = [p for top in Path().glob("*/__init__.py") for p in top.parent.rglob("*.py")]
     code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(sources)]
     files = [f for p in inputs for f in ([p] if p.is_file() else sorted(p.rglob("*")))]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

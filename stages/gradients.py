@@ -1,13 +1,13 @@
-"""Stage gradients: one store of per-sample gradients, for every checkpoint and split."""
+"""Stage gradients: one store of per-sample gradients of one split, for every checkpoint."""
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from torch import Tensor
-
+from headwater.device import resolve_device
 from headwater.gradients import (
     DenseGradients,
     GradientCapture,
@@ -15,84 +15,78 @@ from headwater.gradients import (
     StoreDescription,
     write_gradients,
 )
-from stages.files import resumable
-from stages.problem import checkpoint_files, file_hash, load_split
-from stages.projection import make_projection
-from stages.recipe import ProjectionRecipe
-from stages.runner import Row, run
-from stages.task import load_task
+from headwater.projections import GradientProjection
+from stages.contract import Clock
+from stages.files import resumable, save_json
+from stages.params import Device, Infeasible, Store
+from stages.problem import checkpoint_files, file_hash, load_split, training_record
+from stages.row import At, Row
+from stages.task import make_projection, make_task
 
 
 class GradientsRow(Row):
     """What is differentiated, where, and how it is kept."""
 
-    setting: str
-    model: str
-    module: str
-    dataset: str
-    problem: str
-    store: str
-    function: str
-    form: Literal["factored", "dense", "projected"]
-    checkpoints: Literal["ensemble", "early", "trajectory"]
-    count: int
-    split: Literal["train", "test"]
-    dtype: Literal["float32", "float16"]
-    block: int | None
-    masks: int
-    priority: int
-    projection: ProjectionRecipe | None
+    store: Annotated[Store, At("stores.{key}")]
+    device: Annotated[Device, At("settings.{setting}.device")]
 
 
-def main(row: GradientsRow, data: Path, models: Path, out: Path) -> None:
-    """Write the gradients of a function at all samples of a split, one store a checkpoint."""
-    inputs, labels = load_split(data)
-    files = checkpoint_files(models, row.checkpoints, row.count)
-    task = load_task(row.setting, row.function, files, row.masks)
+def main(
+    row: GradientsRow, setting: str, key: str, *, data: Path, models: Path, out: Path, cost: Path
+) -> None:
+    """Write the gradients of a function at all samples of a split, one store per checkpoint."""
+    clock = Clock()
     with resumable(out, row, data, models) as scratch:
-        for index in range(len(task.checkpoints)):
-            model, mask = divmod(index, row.masks)
-            write_gradients(
-                scratch / f"{index:02d}",
-                describe(row, files[model], mask),
-                GradientCapture(task.bind(index), task.target),
-                partial(rows_of, inputs, labels),
-                len(labels),
-                partial(represent, row, index),
-                row.block,
-            )
+        try:
+            row.store.check_feasible(setting)
+        except Infeasible as left_out:
+            save_json(scratch / "store.json", left_out.record())
+        else:
+            with clock.part("gradients"):
+                _write(row, key, data, models, scratch)
+    clock.save(cost)
 
 
-def describe(row: GradientsRow, checkpoint: Path, mask: int) -> StoreDescription:
+def _write(row: GradientsRow, key: str, data: Path, models: Path, scratch: Path) -> None:
+    """Write the stores, and what they hold."""
+    store, record = row.store, training_record(models)
+    available = record["checkpoints"][store.checkpoints]
+    files = checkpoint_files(models, store.checkpoints, min(store.models or available, available))
+    device = resolve_device(row.device)
+    task = make_task(record["setting"], store.function, files, store.masks, device)
+    inputs, labels = load_split(data, device)
+    projection = make_projection(store, f"stores.{key}")
+    for index in range(len(task.checkpoints)):
+        model, mask = divmod(index, store.masks)
+        write_gradients(
+            scratch / f"{index:02d}",
+            _describe(store, data, record["setting"], files[model], mask),
+            GradientCapture(task.bind(index), task.target),
+            lambda rows: (inputs[rows], labels[rows]),
+            len(labels),
+            partial(_represent, store, projection, index),
+            store.block,
+        )
+    kept = store.model_dump(include={"function", "form", "checkpoints", "masks"})
+    save_json(scratch / "store.json", {**kept, "count": len(task.checkpoints), "n": len(labels)})
+
+
+def _describe(store: Store, data: Path, setting: str, model: Path, mask: int) -> StoreDescription:
     """Return what the store of one checkpoint, or of one sub-network of it, holds."""
-    of = file_hash(checkpoint)
+    projection = "" if store.projection is None else json.dumps(store.projection, sort_keys=True)
+    checkpoint = file_hash(model) + (f", mask {mask} of {store.masks}" if store.masks > 1 else "")
+    problem, split = f"{setting}, {data.parent.name}", data.stem
     return StoreDescription(
-        setting=row.problem,
-        split=row.split,
-        function=row.function,
-        checkpoint=of if row.masks == 1 else f"{of}, mask {mask} of {row.masks}",
-        representation=row.form,
-        dtype=row.dtype,
-        projection=""
-        if row.projection is None
-        else row.projection.model_dump_json(exclude_none=True),
+        problem, split, store.function, checkpoint, store.form, store.dtype, projection
     )
 
 
-def rows_of(inputs: Tensor, labels: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-    """Return the samples of a range as one batch."""
-    return inputs[rows], labels[rows]
-
-
-def represent(row: GradientsRow, checkpoint: int, gradients: Gradients) -> Gradients:
+def _represent(
+    store: Store, projection: GradientProjection | None, checkpoint: int, gradients: Gradients
+) -> Gradients:
     """Return the gradients in the form that the store keeps."""
-    if row.form == "factored":
+    if store.form == "factored":
         return gradients
-    projection = make_projection(row.projection)
     if projection is None:
         return DenseGradients(gradients.dense(), gradients.values)
     return gradients.project(projection.for_checkpoint(checkpoint))
-
-
-if __name__ == "__main__":
-    run("gradients", GradientsRow, main, "data", "models", "out")

@@ -1,145 +1,126 @@
-"""From a recipe in params.yaml to an attributor and the stored gradients it works on."""
+"""From a recipe in params.yaml to an attributor and the gradients it works on."""
 
 from __future__ import annotations
 
 import importlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from torch import Tensor
 
-from headwater import attributors, curvature, solvers
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.source import StoredSource
 from headwater.gradients import GradientStore
-from headwater.solvers import State
+from headwater.recipes import construct, find, takes
 from headwater.task import AttributionTask
-from stages.parts import ATTRIBUTORS
-from stages.problem import batches, checkpoint_files, learning_rates, load_split
-from stages.projection import make_projection
-from stages.recipe import Recipe
-from stages.runner import Row
-from stages.task import load_task
+from stages.files import load_json
+from stages.params import Infeasible, Method
+from stages.problem import batches, checkpoint_files, load_split, training_record
+from stages.task import make_task
 
-__all__ = ["MethodRow", "damping_of", "load_states", "open_method", "save_state"]
-
-UNDAMPED = 1.0
-"""Stands for the damping where it plays no part: in what is prepared, and in sums of what was solved."""
+__all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor"]
 
 
-class MethodRow(Row):
-    """A method on one problem."""
+@dataclass(frozen=True)
+class Given:
+    """An argument of attributors that no recipe says, because the workflow makes it."""
 
-    setting: str
-    model: str
-    module: str
-    dataset: str
-    problem: str
-    attributor_module: str
-    code: tuple[str, ...]
-    seed: int
-    store: str
-    function: str
-    checkpoints: Literal["ensemble", "early", "trajectory"]
-    count: int
-    masks: int
-    recipe: Recipe
-    curvature: str = ""
-    tuned: str = ""
-    damping: float | None = None
-    dampings: tuple[float, ...] = ()
-    n_tune: int = 0
-    solved: str = ""
-    method: str = ""
-    name: str = ""
-    priority: int = 0
+    make: str  # import path of make(problem) -> value
+    checkpoints: str  # the kind of checkpoints that it belongs to
+    blank: Callable[[int], Any]  # blank(count) stands for it where a recipe is only checked
 
 
-def open_method(
-    row: MethodRow,
-    data: Path,
-    models: Path,
-    train: Path,
-    test: Path | None = None,
-    test_data: Path | None = None,
-    damping: float | None = None,
-) -> tuple[Attributor, list[StoredSource]]:
-    """Return the attributor of a row and one source of stored gradients a checkpoint.
+GIVEN = {
+    "learning_rates": Given("stages.runs:learning_rates", "trajectory", lambda n: [1.0] * n),
+    "runs": Given("stages.runs:training_runs", "ensemble", lambda n: [[object()]] * n),
+    "steps": Given("stages.runs:first_run", "ensemble", lambda n: [object()]),
+}
+"""By name; imported when an attributor takes one, so that the others do not depend on its code."""
 
-    Args:
-        row: the method.
-        data: the training samples.
-        models: the trained models.
-        train: the stores of the training split.
-        test: the stores of the test split, where they are needed.
-        test_data: the test samples, where they are needed.
-        damping: of the method, where it has one and what is computed depends on it.
+
+@dataclass(frozen=True)
+class Problem:
+    """The folders of a problem, clean or noisy, that a method works on, at `count` checkpoints.
+
+    `data` and `gradients` hold ``train`` and, for the clean problem, ``test``; `store` is what the
+    gradients are of.
     """
-    files = checkpoint_files(models, row.checkpoints, -(-row.count // row.masks))
-    task = load_task(row.setting, row.function, files, row.masks)
-    samples = batches(*load_split(data))
-    test_samples = [] if test_data is None else batches(*load_split(test_data))
-    sources = [
-        StoredSource(
-            task,
-            index,
-            samples,
-            GradientStore(train / f"{index:02d}"),
-            None if test is None else GradientStore(test / f"{index:02d}"),
-            test_samples,
-        )
-        for index in range(row.count)
-    ]
-    parts: dict[str, Any] = {}
-    if row.recipe.attributor == "TracInCP":
-        parts["learning_rates"] = learning_rates(models, row.count)
-    if row.recipe.attributor in ("Unrolling", "DataValueEmbedding"):
-        # By name: the other methods do not depend on how models are trained.
-        find = importlib.import_module("stages.runs").training_runs
-        parts = find(row.setting, *load_split(data), row.seed, row.count)
-        if row.recipe.attributor == "DataValueEmbedding":
-            parts = {"steps": parts["runs"][0]}
-    return make_attributor(row.recipe, task, damping, parts), sources
+
+    data: Path
+    models: Path
+    gradients: Path
+    count: int
+    device: torch.device
+    store: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read what the store says of itself; raise Infeasible, with the reason, if it was left out."""
+        store = load_json(self.gradients / "train" / "store.json")
+        if "left_out" in store:
+            raise Infeasible(store["left_out"], listed=store["listed"])
+        object.__setattr__(self, "store", store)
+
+    def split(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return inputs and labels of ``train`` or ``test``."""
+        return load_split(self.data / f"{name}.safetensors", self.device)
+
+    def task(self) -> AttributionTask:
+        """Return the task at the trained checkpoints."""
+        kind, masks = self.store["checkpoints"], self.store["masks"]
+        files = checkpoint_files(self.models, kind, -(-self.count // masks))
+        setting = training_record(self.models)["setting"]
+        return make_task(setting, self.store["function"], files, masks, self.device)
+
+    def attributor(self, method: Method, arguments: Mapping[str, Any], where: str) -> Attributor:
+        """Return the attributor of a recipe, with all that the workflow gives."""
+        kind = attributor_class(method, where)
+        made = {}
+        for name in GIVEN.keys() & takes(kind).keys():
+            module, _, function = GIVEN[name].make.partition(":")
+            made[name] = getattr(importlib.import_module(module), function)(self)
+        return make_attributor(kind, arguments, self.task(), made, self.store["form"], where)
+
+    def sources(self, attributor: Attributor, *, tests: bool) -> Iterator[StoredSource]:
+        """Yield one source of stored gradients per checkpoint, with the test samples if asked for."""
+        samples = batches(*self.split("train"))
+        test_samples = batches(*self.split("test")) if tests else []
+
+        def store(split: str, index: int) -> GradientStore:
+            return GradientStore(self.gradients / split / f"{index:02d}", device=self.device)
+
+        for index in range(self.count):
+            test = store("test", index) if tests else None
+            yield StoredSource(
+                attributor.task, index, samples, store("train", index), test, test_samples,
+                attributor.represent,
+            )  # fmt: skip
+
+
+def attributor_class(method: Method, where: str) -> type[Attributor]:
+    """Return the class that a recipe names."""
+    return find(method.attributor, (Attributor,), f"{where}.attributor")
 
 
 def make_attributor(
-    recipe: Recipe, task: AttributionTask, damping: float | None, given: Mapping[str, object]
+    kind: type[Attributor],
+    arguments: Mapping[str, Any],
+    task: AttributionTask,
+    made: Mapping[str, Any],
+    form: str,
+    where: str,
 ) -> Attributor:
-    """Return the attributor that a recipe describes, with the parts that are given."""
-    parts: dict[str, object] = {**recipe.settings(), **given}
-    value = UNDAMPED if damping is None else damping
-    if recipe.solver is not None:
-        kind = getattr(solvers, recipe.solver.kind)
-        parts["solver"] = kind(damping=value, **recipe.solver.settings())
-    if recipe.curvature is not None:
-        name = {"Hessian": "ExactHessian"}.get(recipe.curvature.kind, recipe.curvature.kind)
-        parts["curvature"] = getattr(curvature, name)(**recipe.curvature.settings())
-    if "damping" in ATTRIBUTORS[recipe.attributor].needs:
-        parts["l2" if recipe.attributor == "RPS" else "damping"] = value
-    if recipe.attributor in ("TRAK", "ProjectedInfluence", "DataValueEmbedding"):
-        parts["projection"] = make_projection(recipe.projection)  # None: the store's are projected
-    attributor: Attributor = getattr(attributors, recipe.attributor)(task, **parts)
-    return attributor
+    """Return an attributor from a recipe's arguments and what the workflow made for it.
 
-
-def damping_of(row: MethodRow, tuned: Path) -> float | None:
-    """Return the damping of a row: its own, or the one that was chosen on the tuning samples."""
-    if row.damping is not None or not row.recipe.damped:
-        return row.damping
-    return float(json.loads(tuned.read_text())["damping"])
-
-
-def save_state(folder: Path, index: int, state: State) -> None:
-    """Write what was computed for one checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: t.contiguous() for k, t in state.items()}, folder / f"{index:02d}.safetensors")
-
-
-def load_states(folder: Path, count: int) -> list[State] | None:
-    """Read what was computed for each checkpoint; None if the folder holds gradients instead."""
-    files = [folder / f"{index:02d}.safetensors" for index in range(count)]
-    if not files[0].exists():
-        return None
-    return [load_file(file) for file in files]
+    On a store whose gradients are projected already, an attributor gets no projection.
+    """
+    given = {"task": task, **made}
+    if form == "projected" and "projection" in takes(kind):
+        given["projection"] = None
+        if "projection" in arguments:
+            raise ValueError(
+                f"{where}.projection: its store is projected already; drop one of them"
+            )
+    return construct(kind, arguments, given, where)

@@ -1,34 +1,42 @@
-"""What stages load of a problem: its samples and its trained models."""
+"""The samples and trained models of a problem, as stages load and save them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stages.files import atomic, load_json
+
 __all__ = [
-    "batches",
-    "checkpoint_files",
-    "file_hash",
-    "learning_rates",
-    "load_split",
-]
+    "batches", "checkpoint_files", "file_hash", "load_split", "load_state", "save_parameters",
+    "save_state", "training_record",
+]  # fmt: skip
 
 BATCH = 1000
 
 
-def load_split(path: Path) -> tuple[Tensor, Tensor]:
-    """Return inputs and labels of one prepared split."""
+def load_split(path: Path, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels of one split."""
     tensors = load_file(path)
-    return tensors["inputs"], tensors["labels"]
+    return tensors["inputs"].to(device), tensors["labels"].to(device)
 
 
 def batches(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return the samples as a list of batches in order."""
     return list(zip(inputs.split(BATCH), labels.split(BATCH), strict=True))
+
+
+def training_record(models: Path) -> dict[str, Any]:
+    """Return what stage train wrote of its models: setting, counts, seeds, learning rates."""
+    return dict(load_json(models / "record.json"))
 
 
 def checkpoint_files(models: Path, kind: str, count: int) -> list[Path]:
@@ -46,12 +54,29 @@ def checkpoint_files(models: Path, kind: str, count: int) -> list[Path]:
     return found
 
 
-def learning_rates(models: Path, count: int) -> list[float]:
-    """Return the learning rate in force at each checkpoint of the trajectory."""
-    record = json.loads((models / "record.json").read_text())
-    return [float(c["learning_rate"]) for c in record["trajectory"]][:count]
-
-
 def file_hash(path: Path) -> str:
     """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save_parameters(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], prefix: str = ""
+) -> None:
+    """Write the arrays whose names have a prefix as a state dict."""
+    state = {
+        name.removeprefix(prefix): torch.from_numpy(array.copy())
+        for name, array in sorted(arrays.items())
+        if name.startswith(prefix)
+    }
+    save_state(path, state)
+
+
+def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write named tensors, such as what was computed for one checkpoint."""
+    with atomic(path) as partial:
+        save_file({name: t.contiguous() for name, t in state.items()}, partial)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Read named tensors."""
+    return load_file(path, str(device))

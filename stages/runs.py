@@ -1,19 +1,28 @@
-"""The training runs of an ensemble, for methods that follow them back."""
+"""What attributors that follow a training run take of it: given by name in `stages.methods`."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from headwater.replay import Replay
-from headwater.retraining import derive_seed
 from headwater.settings import get_setting
+from stages.methods import Problem
+from stages.problem import training_record
 
-__all__ = ["training_runs"]
+__all__ = ["first_run", "learning_rates", "training_runs"]
 
 
-def training_runs(
-    setting: str, inputs: Tensor, labels: Tensor, seed: int, count: int
-) -> dict[str, list[Replay]]:
-    """Return {"runs": the first runs of stage train}, from their seeds."""
-    seeds = [derive_seed(seed, "train", index) for index in range(count)]
-    return {"runs": [Replay(get_setting(setting), inputs, labels, run) for run in seeds]}
+def learning_rates(problem: Problem) -> list[float]:
+    """Return the learning rate in force at each checkpoint of the trajectory."""
+    rates = [float(c["learning_rate"]) for c in training_record(problem.models)["trajectory"]]
+    return rates[: problem.count]
+
+
+def training_runs(problem: Problem) -> list[Replay]:
+    """Return the first runs of stage train, from their seeds."""
+    record, samples = training_record(problem.models), problem.split("train")
+    setting = get_setting(record["setting"])
+    return [Replay(setting, *samples, seed) for seed in record["seeds"][: problem.count]]
+
+
+def first_run(problem: Problem) -> Replay:
+    """Return the first run of stage train."""
+    return training_runs(problem)[0]

@@ -1,48 +1,129 @@
-"""Stage solve: P applied to the test gradients of every checkpoint."""
+"""Stage solve: everything a method computes before its scores.
+
+What depends on the training data alone, the choice of the damping, P applied to the test gradients.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Annotated, Any
 
+import numpy as np
+
+from headwater.attributors.attributor import Attributor
+from headwater.attributors.source import StoredSource
+from headwater.benchmark.tuning import lds_of_each
+from headwater.device import resolve_device
 from headwater.progress import track
-from stages.files import resumable
-from stages.methods import MethodRow, damping_of, load_states, open_method, save_state
-from stages.runner import log, run
+from headwater.recipes import damping_of
+from headwater.solvers import State
+from stages.contract import Clock
+from stages.files import load_json, resumable, save_json
+from stages.methods import Problem
+from stages.params import Device, Infeasible, Method
+from stages.problem import save_state
+from stages.row import At, Row
+
+TUNED = 2
+"""Models that a damping is chosen with, at most: more of them find nearly the same."""
+
+
+class SolveRow(Row):
+    """A method, and how many test samples choose its damping."""
+
+    method: Annotated[Method, At("methods.{key}")]
+    n_tune: Annotated[int, At("settings.{setting}.n_tune")]
+    device: Annotated[Device, At("settings.{setting}.device")]
 
 
 def main(
-    row: MethodRow,
+    row: SolveRow,
+    setting: str,
+    key: str,
+    *,
     data: Path,
-    tests: Path,
     models: Path,
-    train: Path,
-    test: Path,
-    curvature: Path,
-    tuned: Path,
+    gradients: Path,
+    truth: Path,
     out: Path,
+    cost: Path,
 ) -> None:
-    """Solve for the test gradients."""
-    damping = damping_of(row, tuned)
-    attributor, sources = open_method(row, data, models, train, test, tests, damping)
-    prepared = load_states(curvature, row.count)
-    inputs = (data, tests, models, train, test, curvature, tuned)
-    with resumable(out, row, *inputs) as scratch:
-        for source in track(sources, "solving"):
-            if (scratch / f"{source.index:02d}.safetensors").exists():
-                continue
-            state = prepared[source.index] if prepared else attributor.prepare(source)
-            solved = attributor.solve(source, state)
-            if "residual" in solved:
-                log.info(
-                    "checkpoint %d: %d of %d converged, residual at most %.2g",
-                    source.index,
-                    int(solved["converged"].sum()),
-                    len(solved["converged"]),
-                    float(solved["residual"].max()),
-                )
-            save_state(scratch, source.index, solved)
+    """Prepare, choose the damping on the tuning samples, and solve for the test gradients."""
+    clock, where = Clock(), f"methods.{key}"
+    with resumable(out, row, data, models, gradients, truth) as scratch:
+        try:
+            row.method.check_feasible(setting)
+            device = resolve_device(row.device)
+            problem = Problem(data, models, gradients, row.method.count, device)
+        except Infeasible as left_out:
+            save_json(scratch / "choice.json", left_out.record())
+        else:
+            candidates = row.method.candidates(setting, where)
+            attributors = [problem.attributor(row.method, c, where) for c in candidates]
+            solve = _Solve(problem, attributors, scratch, clock)
+            if not (scratch / "choice.json").exists():
+                save_json(scratch / "choice.json", solve.choose(candidates, truth, row.n_tune))
+            chosen = load_json(scratch / "choice.json")["arguments"]
+            solve.all(attributors[candidates.index(chosen)])
+    clock.save(cost)
 
 
-if __name__ == "__main__":
-    paths = ("data", "tests", "models", "train", "test", "curvature", "tuned", "out")
-    run("solve", MethodRow, main, *paths)
+class _Solve:
+    """The work of one method on one setting; what was prepared to tune is used again to solve."""
+
+    def __init__(
+        self, problem: Problem, attributors: list[Attributor], scratch: Path, clock: Clock
+    ) -> None:
+        self.problem, self.attributors = problem, attributors
+        self.scratch, self.clock = scratch, clock
+        self.states: dict[int, State] = {}
+
+    def choose(self, candidates: list[dict[str, Any]], truth: Path, n_tune: int) -> dict[str, Any]:
+        """Return the damping with the highest LDS on the tuning samples, and the LDS of all."""
+        store, lds = self.problem.store, [0.0]
+        if len(candidates) > 1:
+            lds = self._tune(truth / "subsets", n_tune)
+        best = candidates[lds.index(max(lds))]
+        points = zip(candidates, lds, strict=True) if len(candidates) > 1 else ()
+        return {
+            "function": store["function"],
+            "in_store": store["count"],
+            "arguments": best,
+            "damping": damping_of(best),
+            "curve": [{"damping": damping_of(c), "lds": value} for c, value in points],
+        }
+
+    def _tune(self, truth: Path, n_tune: int) -> list[float]:
+        sources, solved = [], []
+        total = min(self.problem.count, TUNED)
+        for source in track(islice(self._sources(self.attributors[0]), total), "tuning", total):
+            state = self._prepared(self.attributors[0], source)
+            sources.append(source.first_tests(n_tune))
+            with self.clock.part("tune"):
+                solved.append([a.solve(sources[-1], state) for a in self.attributors])
+        outputs = np.load(truth / f"{self.problem.store['function']}.npy")[:, :, :n_tune]
+        return lds_of_each(self.attributors, sources, solved, np.load(truth / "masks.npy"), outputs)
+
+    def all(self, attributor: Attributor) -> None:
+        """Solve at every checkpoint that is not done yet."""
+        for source in track(self._sources(attributor), "solving", self.problem.count):
+            file = self.scratch / f"{source.index:02d}.safetensors"
+            if not file.exists():
+                state = self._prepared(attributor, source)
+                with self.clock.part("solve"):
+                    solved = attributor.solve(source, state)
+                save_state(file, solved)
+            self.states.pop(source.index, None)
+
+    def _sources(self, attributor: Attributor) -> Iterator[StoredSource]:
+        return self.problem.sources(attributor, tests=True)
+
+    def _prepared(self, attributor: Attributor, source: StoredSource) -> State:
+        """Return what depends on the training data alone, whatever the damping."""
+        if source.index not in self.states:
+            with self.clock.part("prepare"):  # in one memory layout: another gives other last bits
+                found = {name: t.contiguous() for name, t in attributor.prepare(source).items()}
+            self.states[source.index] = found
+        return self.states[source.index]

@@ -1,29 +1,61 @@
-"""The attribution task of a setting, at trained checkpoints."""
+"""From names in params.yaml to a task and to the projection of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+import torch
+
+from headwater.checkpoints import Checkpoint
 from headwater.dropout_ensemble import dropout_ensemble
+from headwater.projections import GradientProjection
+from headwater.recipes import construct, find, split
 from headwater.settings import get_setting
 from headwater.task import AttributionTask
+from stages.params import Store
 
-__all__ = ["load_task"]
+__all__ = ["make_projection", "make_task", "projection_class"]
 
 
-def load_task(
-    setting_name: str, function: str, checkpoints: Sequence[Path], masks: int
+def make_task(
+    setting_name: str,
+    function: str,
+    checkpoints: Sequence[Checkpoint] | int,
+    masks: int,
+    device: torch.device,
 ) -> AttributionTask:
-    """Return the task that explains one target of a setting, at trained checkpoints.
+    """Return the task that explains one target of a setting.
 
-    Several masks: as many sub-networks by dropout of each checkpoint, one after the other.
+    Args:
+        setting_name: a name or an import path of a setting.
+        function: a name of its targets.
+        checkpoints: of trained models; a number: as many times the parameters of a fresh one.
+        masks: several: as many sub-networks by dropout of each checkpoint, one after the other.
+        device: where the model is.
     """
     setting = get_setting(setting_name)
+    with device if device.type == "meta" else torch.device("cpu"):
+        model = setting.make_model().to(device)
     task = AttributionTask(
-        setting.make_model(),
+        model,
         loss=setting.loss,
         target=setting.targets[function],
-        checkpoints=list(checkpoints),
+        checkpoints=[model.state_dict()] * checkpoints
+        if isinstance(checkpoints, int)
+        else list(checkpoints),
     )
     return task if masks == 1 else dropout_ensemble(task, masks)
+
+
+def projection_class(store: Store, where: str) -> type[GradientProjection]:
+    """Return the class that the recipe of a store names."""
+    name, _ = split(store.projection, f"{where}.projection")
+    return find(name, (GradientProjection,), f"{where}.projection")
+
+
+def make_projection(store: Store, where: str) -> GradientProjection | None:
+    """Return the projection of a store; None where its gradients are kept whole."""
+    if store.projection is None:
+        return None
+    _, arguments = split(store.projection, f"{where}.projection")
+    return construct(projection_class(store, where), arguments, {}, f"{where}.projection")

@@ -3,73 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor
 
+from headwater.device import resolve_device
 from headwater.progress import track
 from headwater.retraining import Job, derive_seed, run_parameters, train_many
 from stages.files import resumable, save_json
-from stages.parameters import save_parameters
-from stages.problem import load_split
-from stages.runner import Row, run
+from stages.params import KINDS, Device, Kind, Train
+from stages.problem import load_split, save_parameters
+from stages.row import At, Row
+
+Samples = tuple[Tensor, Tensor]
 
 
 class TrainRow(Row):
     """How many models, how many that stop early and when, and how many checkpoints of the first run."""
 
-    setting: str
-    model: str
-    module: str
-    dataset: str
-    ensemble: int
-    early: int
-    early_epochs: int
-    trajectory: int
-    seed: int
+    seed: Annotated[int, At("seed")]
+    setting: Annotated[str, At("settings.{setting}.setting")]
+    train: Annotated[Train, At("settings.{setting}.train")]
+    device: Annotated[Device, At("settings.{setting}.device")]
 
 
-def main(row: TrainRow, data: Path, out: Path) -> None:
-    """Train the models of a problem."""
-    inputs, labels = load_split(data)
+def main(row: TrainRow, setting: str, *, data: Path, out: Path) -> None:
+    """Train the models of a problem, and record their seeds and learning rates."""
+    samples = load_split(data, resolve_device(row.device))
+    early = row.train.early.models if row.train.early else 0
+    seeds = [derive_seed(row.seed, "train", i) for i in range(max(row.train.ensemble, early, 1))]
+    jobs = [Job(i, seed) for i, seed in enumerate(seeds)]
     with resumable(out, row, data) as scratch:
-        jobs = [Job(i, derive_seed(row.seed, "train", i)) for i in range(row.ensemble)]
-        _train(row, inputs, labels, jobs, scratch, "ensemble")
-        if row.early:  # the first are those of the ensemble, stopped on their way
-            jobs = [Job(i, derive_seed(row.seed, "train", i)) for i in range(row.early)]
-            _train(row, inputs, labels, jobs, scratch, "early", row.early_epochs)
-        record = []
-        if row.trajectory:
-            ((_, outputs),) = train_many(
-                row.setting,
-                inputs,
-                labels,
-                jobs[:1],
-                finish=run_parameters,
-                checkpoint_count=row.trajectory,
-            )
-            for i in range(row.trajectory):
-                epoch, rate = outputs[f"rate/{i:02d}"]
-                record.append({"epoch": int(epoch), "learning_rate": float(rate)})
-                save_parameters(scratch / f"trajectory-{i:02d}.safetensors", outputs, f"{i:02d}/")
-        save_json(scratch / "record.json", {"setting": row.setting, "trajectory": record})
+        _train(row, samples, jobs[: row.train.ensemble], scratch, "ensemble")
+        # The first that stop early are those of the ensemble, on their way.
+        _train(row, samples, jobs[:early], scratch, "early")
+        record = {
+            "setting": row.setting,
+            "seeds": seeds,
+            "checkpoints": {kind: row.train.count(kind) for kind in KINDS},
+            "trajectory": _follow(row, samples, jobs[0], scratch),
+        }
+        save_json(scratch / "record.json", record)
 
 
-def _train(
-    row: TrainRow,
-    inputs: Tensor,
-    labels: Tensor,
-    jobs: list[Job],
-    scratch: Path,
-    kind: str,
-    epochs: int | None = None,
-) -> None:
+def _train(row: TrainRow, samples: Samples, jobs: list[Job], scratch: Path, kind: Kind) -> None:
     """Train what is not there yet."""
     files = {job.index: scratch / f"{kind}-{job.index:02d}.safetensors" for job in jobs}
     todo = [job for job in jobs if not files[job.index].exists()]
-    models = train_many(row.setting, inputs, labels, todo, epochs=epochs)
+    epochs = row.train.early.epochs if kind == "early" and row.train.early else None
+    models = train_many(row.setting, *samples, todo, epochs=epochs)
     for job, outputs in track(models, f"training ({kind})", len(todo)):
         save_parameters(files[job.index], outputs)
 
 
-if __name__ == "__main__":
-    run("train", TrainRow, main, "data", "out")
+def _follow(row: TrainRow, samples: Samples, job: Job, scratch: Path) -> list[dict[str, float]]:
+    """Keep checkpoints along one run; return epoch and learning rate at each."""
+    if not row.train.trajectory:
+        return []
+    ((_, outputs),) = train_many(
+        row.setting, *samples, [job], finish=run_parameters, checkpoint_count=row.train.trajectory
+    )
+    record = []
+    for i in range(row.train.trajectory):
+        epoch, rate = outputs[f"rate/{i:02d}"]
+        record.append({"epoch": int(epoch), "learning_rate": float(rate)})
+        save_parameters(scratch / f"trajectory-{i:02d}.safetensors", outputs, f"{i:02d}/")
+    return record

@@ -6,28 +6,26 @@ import sys
 import time
 
 import pytest
-import yaml
 from safetensors.numpy import load_file, save_file
 
-from stages.params import load_params
-from stages.plan import plan
-from tests.stages.workspace import ROOT, Workspace
+from tests.stages.workspace import Workspace
 
 SECONDS = 90
+DATA = ("--data", "out/data/clean/train.safetensors")
+RETRAIN = ("stages", "retrain", "mnist-lr", "subsets", *DATA, "--out", "artifacts/retrained")
 
 
 @pytest.fixture
 def workspace(tmp_path):
-    """A workspace with prepared samples and enough to do for a kill in the middle."""
+    """A workspace with samples and enough to do for a kill in the middle."""
     workspace = Workspace.make(tmp_path / "project")
-    rows = plan(load_params(ROOT / "params.yaml"))
-    train = rows["prepare"]["mnist-mlp_train"]
-    train["n"] = 400
-    rows["retrain"]["mnist-mlp_subsets"]["count"] = 20
-    rows["gradients"]["mnist-mlp_loss_train"] |= {"count": 1, "block": 4}
-    rows["train"]["mnist-mlp"] |= {"ensemble": 1, "trajectory": 0}
-    (workspace.folder / "runs.yaml").write_text(yaml.safe_dump({"runs": rows}))
-    workspace.run("stages.prepare", "mnist-mlp_train", "--data", "data", "--out", "train.st")
+    place = ("settings", "mnist-lr")
+    workspace.edit(*place, "setting", value="mnist-mlp")
+    workspace.edit(*place, "data", "n_train", value=400)
+    workspace.edit(*place, "train", value={"ensemble": 1})
+    workspace.edit(*place, "truth", "subsets", value=20)
+    workspace.edit("stores", "loss", "block", value=4)
+    workspace.run("stages", "data", "mnist-lr", "--source", "data", "--out", "out/data")
     return workspace
 
 
@@ -49,21 +47,18 @@ def kill_when(process, condition):
 
 
 def test_retraining_goes_on_at_the_model(workspace):
-    command = (
-        "stages.retrain", "mnist-mlp_subsets", "--data", "train.st", "--out", "artifacts/retrained",
-    )  # fmt: skip
     work = workspace.folder / "work"
 
     def finished():
         return sorted(work.rglob("models/*.safetensors"))
 
-    kill_when(start(workspace, *command), lambda: len(finished()) >= 3)
+    kill_when(start(workspace, *RETRAIN), lambda: len(finished()) >= 3)
     kept = finished()
     assert 3 <= len(kept) < 40
     # A mark that retraining could never make shows whether a finished model was made again.
     marked = {name: array * 0 + 7 for name, array in load_file(kept[0]).items()}
     save_file(marked, kept[0])
-    workspace.run(*command)
+    workspace.run(*RETRAIN)
     stacked = load_file(workspace.folder / "artifacts" / "retrained" / "models.safetensors")
     index = int(kept[0].stem)
     for array in stacked.values():
@@ -73,10 +68,10 @@ def test_retraining_goes_on_at_the_model(workspace):
 
 
 def test_gradients_go_on_at_the_block(workspace):
-    workspace.run("stages.train", "mnist-mlp", "--data", "train.st", "--out", "artifacts/models")
+    workspace.run("stages", "train", "mnist-lr", *DATA, "--out", "artifacts/models")
     command = (
-        "stages.gradients", "mnist-mlp_loss_train", "--data", "train.st",
-        "--models", "artifacts/models", "--out", "artifacts/gradients",
+        "stages", "gradients", "mnist-lr", "loss", *DATA, "--models", "artifacts/models",
+        "--out", "artifacts/gradients", "--cost", "artifacts/cost.json",
     )  # fmt: skip
     work = workspace.folder / "work"
 
@@ -94,16 +89,12 @@ def test_gradients_go_on_at_the_block(workspace):
 
 
 def test_other_parameters_start_afresh(workspace):
-    command = (
-        "stages.retrain", "mnist-mlp_subsets", "--data", "train.st", "--out", "artifacts/retrained",
-    )  # fmt: skip
     work = workspace.folder / "work"
-    kill_when(start(workspace, *command), lambda: bool(list(work.rglob("models/*.safetensors"))))
+    kill_when(start(workspace, *RETRAIN), lambda: bool(list(work.rglob("models/*.safetensors"))))
     first = {path.name for path in (work / "artifacts" / "retrained").iterdir() if path.is_dir()}
-    rows = yaml.safe_load((workspace.folder / "runs.yaml").read_text())
-    rows["runs"]["retrain"]["mnist-mlp_subsets"] |= {"seed": 1, "count": 1}
-    (workspace.folder / "runs.yaml").write_text(yaml.safe_dump(rows))
-    workspace.run(*command)
+    workspace.edit("seed", value=1)
+    workspace.edit("settings", "mnist-lr", "truth", "subsets", value=3)
+    workspace.run(*RETRAIN)
     left = {path.name for path in (work / "artifacts" / "retrained").iterdir() if path.is_dir()}
     assert len(first) == 1
     assert not left, "the scratch folder of the old parameters must be gone"

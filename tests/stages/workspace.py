@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from tests.smoke import copy_project
+
 ROOT = Path(__file__).parents[2]
-PROJECT = (
-    "headwater", "stages", "pipelines", "data", "dvc.yaml", "params.smoke.yaml", ".dvcignore",
-    ".gitignore",
-)  # fmt: skip
 
 
 class Workspace:
@@ -26,23 +25,12 @@ class Workspace:
     @classmethod
     def make(cls, folder: Path) -> Workspace:
         """Copy the project's sources into a folder, with the smoke configuration."""
-        ignore = shutil.ignore_patterns("__pycache__", "downloads")
-        for name in PROJECT:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=ignore)
-            else:
-                shutil.copy(source, folder / name)
-        (folder / ".dvc").mkdir()
-        config = (ROOT / ".dvc" / "config").read_text()
-        alone = config.replace("[core]\n", "[core]\n    no_scm = true\n", 1)
-        (folder / ".dvc" / "config").write_text(alone)
-        shutil.copy(folder / "params.smoke.yaml", folder / "params.yaml")
+        copy_project(ROOT, folder)
         return cls(folder)
 
     def copy(self, folder: Path) -> Workspace:
         """Copy the workspace; what DVC made is linked, it is never written in place."""
-        shutil.copytree(self.folder, folder, copy_function=_link_artifacts)
+        shutil.copytree(self.folder, folder, copy_function=_link_artifacts, symlinks=True)
         return Workspace(folder)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -68,19 +56,32 @@ class Workspace:
             **os.environ, "PATH": path, "DVC_SITE_CACHE_DIR": site, "OMP_NUM_THREADS": threads,
         }  # fmt: skip
 
-    def plan(self) -> None:
-        """Write runs.yaml."""
-        self.run("stages.plan")
+    def commit_all(self) -> None:
+        """Make it a git repository with one commit."""
+        (self.folder / ".dvc" / "config.local").unlink()
+        (self.folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n/site\n")
+        for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "All")):
+            self.git(*words)
+
+    def git(self, *words: str) -> None:
+        """Run git as nobody in particular."""
+        who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        subprocess.run(["git", *who, *words], cwd=self.folder, check=True, capture_output=True)
+
+    def params(self) -> Any:
+        """Read params.yaml."""
+        return yaml.safe_load((self.folder / "params.yaml").read_text())
 
     def edit(self, *keys: str, value: object) -> None:
-        """Set a value of params.yaml."""
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        place = params
+        """Set a value of params.yaml; None removes it."""
+        params = place = self.params()
         for key in keys[:-1]:
             place = place[key]
-        place[keys[-1]] = value
-        path.write_text(yaml.safe_dump(params, sort_keys=False))
+        if value is None:
+            del place[keys[-1]]
+        else:
+            place[keys[-1]] = value
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     def comment(self, source: str) -> None:
         """Add a comment to a source file."""
@@ -88,7 +89,8 @@ class Workspace:
             file.write("# a comment\n")
 
     def stale(self) -> set[str]:
-        """Return the stages that DVC would run for a change of their own."""
+        """Return the stages that DVC would run for a change of their own, once `code` has run."""
+        self.run("dvc", "repro", "-s", "code")
         script = (
             "from dvc.repo import Repo\n"
             "with Repo() as repo: print(*sorted(repo.status()), sep='\\n')\n"
@@ -101,15 +103,31 @@ class Workspace:
             text=True,
             check=True,
         )
-        return set(done.stdout.split())
+        return {_short(name) for name in done.stdout.split()}
 
     def locked(self) -> dict[str, dict[str, str]]:
-        """Return the hash of every out of every stage, as dvc.lock records them."""
-        lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
+        """Return the hash of every out of every stage, as the lock files record them."""
+        locks = [self.folder / "dvc.lock", *self.folder.glob("settings/*/dvc.lock")]
         return {
             name: {out["path"]: out["md5"] for out in stage.get("outs", [])}
-            for name, stage in lock["stages"].items()
+            for lock in locks
+            for name, stage in yaml.safe_load(lock.read_text())["stages"].items()
         }
+
+
+def changed(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> set[str]:
+    """Return the stages whose outs are others, but for what says how long they took."""
+    return {name for name in after if _content(before.get(name)) != _content(after[name])}
+
+
+def _content(outs: dict[str, str] | None) -> dict[str, str] | None:
+    timed = ("artifacts/cost/", "results/")
+    return outs and {path: md5 for path, md5 in outs.items() if not path.startswith(timed)}
+
+
+def _short(address: str) -> str:
+    """Return the name of a stage without the file that it stands in; the smoke graph has one setting."""
+    return address.rpartition(":")[2]
 
 
 def _link_artifacts(source: str, target: str) -> None:

@@ -1,0 +1,102 @@
+"""All of params.yaml checked before any work: types, names, and that every recipe can be built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from headwater.attributors.attributor import Attributor
+from headwater.recipes import describe, takes
+from headwater.settings import get_setting
+from stages.methods import GIVEN, attributor_class, make_attributor
+from stages.params import Method, Params, Setting, Store
+from stages.row import read
+from stages.task import make_projection, make_task
+
+__all__ = ["check_params", "load_params"]
+
+NOWHERE = torch.device("meta")  # where models are made that are only looked at
+
+
+def load_params(path: Path) -> Params:
+    """Read params.yaml and check its types; ValueError, in one line, if anything is wrong."""
+    try:
+        return Params.model_validate(read(path))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {describe(error)}") from None
+
+
+def check_params(params: Params, folders: set[str]) -> None:
+    """Check what is said in several places, and build every method once without data.
+
+    Folders are the settings that have a graph. ValueError, in one line, if anything is wrong.
+    """
+    for name in sorted(folders ^ set(params.settings)):
+        raise ValueError(
+            f"settings.{name} must stand in params.yaml and have a folder settings/{name}, got one of "
+            "them; copy the folder of another setting, or remove what is left over"
+        )
+    for place, name, known in _names(params):
+        if name not in known:
+            raise ValueError(f"{place} must be one of {', '.join(sorted(known))}, got {name!r}")
+    for name, store in params.stores.items():
+        make_projection(store, f"stores.{name}")
+    for setting_name, setting in params.settings.items():
+        get_setting(setting.setting)
+        for name, method in params.methods.items():
+            store = params.stores[method.store]
+            if method.feasible(setting_name) and store.feasible(setting_name):
+                _check_method(f"methods.{name}", method, store, setting_name, setting)
+
+
+def _names(params: Params) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield every place that names a setting or a store, with the name and the known ones."""
+    settings, stores = set(params.settings), set(params.stores)
+    yield from (("benchmark", name, settings) for name in params.benchmark)
+    for key, method in params.methods.items():
+        yield f"methods.{key}.store", method.store, stores
+    for group in ("stores", "methods"):
+        for key, thing in getattr(params, group).items():
+            for name in (*(thing.only or ()), *thing.infeasible):
+                yield f"{group}.{key}: a setting", name, settings
+
+
+def _check_method(where: str, method: Method, store: Store, name: str, setting: Setting) -> None:
+    available = store.trained(setting.train) * store.masks
+    if method.count > available:
+        raise ValueError(
+            f"{where}.count must be at most {available}, the checkpoints of store {method.store} on "
+            f"{name}, got {method.count}"
+        )
+    kind = attributor_class(method, where)
+    made = {}
+    for argument in sorted(GIVEN.keys() & takes(kind).keys()):
+        if store.checkpoints != GIVEN[argument].checkpoints:
+            raise ValueError(
+                f"{where}: {kind.__name__} takes {argument}, which a store with checkpoints: "
+                f"{GIVEN[argument].checkpoints} has, got {method.store} with {store.checkpoints}"
+            )
+        made[argument] = GIVEN[argument].blank(method.count)
+    trained = -(-method.count // store.masks)
+    task = make_task(setting.setting, store.function, trained, store.masks, NOWHERE)
+    for arguments in method.candidates(name, where):
+        attributor = make_attributor(kind, arguments, task, made, store.form, where)
+        _check_store(where, attributor, method, store)
+
+
+def _check_store(where: str, attributor: Attributor, method: Method, store: Store) -> None:
+    """Check that the store holds the gradients that an attributor works on."""
+    kind = type(attributor).__name__
+    if attributor.train_function not in (None, attributor.task.target):
+        raise ValueError(
+            f"{where}: {kind} takes the gradients of another function than {store.function}, which "
+            f"store {method.store} holds; name a store of the function that it works on"
+        )
+    if store.form == "projected" and not attributor.takes_projected:
+        raise ValueError(
+            f"{where}: {kind} with this curvature works on whole gradients, got store {method.store}, "
+            "which is projected; name a factored one"
+        )

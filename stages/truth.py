@@ -1,0 +1,50 @@
+"""Stage truth: what the retrained models say of the test samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from safetensors.torch import load_file
+
+from headwater.device import resolve_device
+from headwater.retraining import evaluate_many
+from headwater.settings import get_setting
+from stages.files import atomic, save_array
+from stages.params import TARGETS, Device
+from stages.problem import load_split
+from stages.row import At, Row
+
+
+class TruthRow(Row):
+    """Where the models are evaluated."""
+
+    device: Annotated[Device, At("settings.{setting}.device")]
+
+
+def main(row: TruthRow, setting: str, *, models: Path, data: Path, out: Path) -> None:
+    """Evaluate retrained models: KIND/TARGET.npy, beside the masks or the removed samples.
+
+    Subsets: (n_subsets, n_repeats, n_test). Leave-one-out: (1 + r, n_test), the full model first;
+    no folder where there are none.
+    """
+    device = resolve_device(row.device)
+    samples = load_split(data, device)
+    with atomic(out) as partial:
+        for kind, design in (("subsets", "masks.npy"), ("leave-one-out", "removed.npy")):
+            if not (models / kind / design).exists():
+                continue
+            (partial / kind).mkdir(parents=True)
+            shutil.copyfile(models / kind / design, partial / kind / design)
+            stacked = load_file(models / kind / "models.safetensors", str(device))
+            name = json.loads((models / kind / "record.json").read_text())["setting"]
+            values = evaluate_many(get_setting(name), stacked, *samples)
+            n_subsets = len(np.load(models / kind / design))
+            for target in TARGETS:
+                found = values[target].cpu().numpy()
+                if kind == "subsets":
+                    found = found.reshape(n_subsets, -1, found.shape[1])
+                save_array(partial / kind / f"{target}.npy", found)
