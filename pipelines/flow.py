@@ -1,156 +1,234 @@
 """The Prefect flow: one task per stage that is out of date, submitted as soon as it can start."""
 
+import shlex
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
-from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed, State
 
-from pipelines import dvc_process, environment, graph
-from pipelines.graph import Stage
-from pipelines.schedule import Schedule
+from pipelines import durations, environment, fresh, ledger, runners
+from pipelines.display import Display
+from pipelines.schedule import Schedule, Stage, with_chains
 
-# How many stages with a tag may run at the same time, over all flows of one Prefect server.
-TAG_LIMITS = {"gpu": 1}
-
-
-def _not_stopped(*_: Any) -> bool:
-    return not dvc_process.stopped()
+_NONE = "none is at work: start one with python -m pipelines.agent"
 
 
-@task(
-    task_run_name="{name}",
-    cache_policy=NO_CACHE,  # DVC owns the cache
-    persist_result=False,
-    retry_delay_seconds=1,
-    retry_condition_fn=_not_stopped,
-)
-def reproduce_stage(name: str, threads: int) -> "dvc_process.Result | State[Any]":
-    """Bring one stage up to date.
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def run_stage(name: str, how: dict[str, Any]) -> "State[Any]":
+    """Run one stage; a failure is returned and not raised: one line and no traceback."""
+    why = runners.run(name, how)
+    return Failed(message=why) if why else Completed()
 
-    A failure is returned and not raised: one line instead of Prefect's traceback, with retries.
-    """
-    result = dvc_process.reproduce(name, threads, get_run_logger().info)
-    if result.how in ("failed", "stopped"):
-        return Failed(message=result.last_line or result.how)
-    return result
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def run_stage_gpu(name: str, how: dict[str, Any]) -> "State[Any]":
+    """Run one stage on a GPU: agents without one do not serve this task."""
+    why = runners.run(name, how)
+    return Failed(message=why) if why else Completed()
 
 
 @flow(name="headwater", persist_result=False)
-def reproduce(targets: list[str], workers: int) -> "State[Any]":
+def reproduce(
+    targets: list[str] | None = None,
+    workers: int = 0,
+    on: str = "threads",
+    address: str | None = None,
+    deadline: float = 0.0,
+) -> "State[Any]":
     """Bring the targets, and all that they need, up to date.
 
     Args:
-        targets: Stages, groups or outs; none means the whole graph.
-        workers: How many stages run at the same time; each gets its share of the cores.
+        targets: Stages, groups, outs or ``dvc.yaml`` files; none means ``./dvc.yaml``, as in DVC.
+        workers: How many stages run at the same time; 0 for one a core, at most 8.
+        on: Where they run, one of `runners.KINDS`.
+        address: The Dask or Ray cluster; none means one of this machine.
+        deadline: Seconds for each stage that has no deadline of its own; 0 for none.
 
     Returns:
         A completed state, or a failed one that names the failed stages and those not run.
-
-    Raises:
-        GraphError: The graph cannot be read.
     """
-    stages = graph.load(targets)
-    schedule = Schedule(stages, workers, TAG_LIMITS)
-    _limit_tags(stages)
-    dvc_process.allow()
-    try:
-        how = _run(schedule, workers)
-    finally:
-        dvc_process.stop_all()
-    return _closing_state(schedule, how, up_to_date=len(stages) - schedule.total)
+    fresh.allow()
+    workers = workers or environment.workers()
+    with (
+        _book(targets or []) as (book, todo),
+        Display(book.stages, known=book.known) as watch,
+        runners.task_runner(on, workers, address) as runner,
+    ):
+        watch.plan(list(todo), workers)
+        gpus = [] if address else environment.gpus()
+        place = runners.Agents() if on == "agents" else runners.Machine(workers, gpus)
+        work = _Work(book, watch, runner, place, deadline)
+        work.here = on == "threads"
+        try:
+            work.do(todo.values())
+        finally:
+            fresh.stop_all()  # the runner waits for what it runs
+        return work.closing_state()
 
 
-def _limit_tags(stages: Mapping[str, Stage]) -> None:
-    """Create the limits of the tags in use; a limit that exists is set to the same value again."""
-    tags = {tag for stage in stages.values() for tag in stage.tags} & set(TAG_LIMITS)
-    if tags:
-        with get_client(sync_client=True) as client:
-            for tag in sorted(tags):
-                client.upsert_global_concurrency_limit_by_name(f"tag:{tag}", TAG_LIMITS[tag])
+@contextmanager
+def _book(targets: list[str]) -> Iterator[tuple[ledger.Ledger, dict[str, Stage]]]:
+    if ledger.opened:
+        yield ledger.opened
+    else:
+        with ledger.Ledger(targets) as book:
+            yield book, book.todo()
 
 
-def free_slots() -> None:
-    """Forget the slots that a killed flow still holds; for a server that no other flow uses.
+class _Work:
+    """The stages of one run on their way through restoring, running and recording."""
 
-    The server keeps a slot in its database but the lease that would end it in memory only.
-    """
-    with get_client(sync_client=True) as client:
-        for tag in TAG_LIMITS:
-            with suppress(ObjectNotFound):
-                client.delete_global_concurrency_limit_by_name(f"tag:{tag}")
+    here = True  # stages run in this process and say for themselves that they begin
 
+    def __init__(
+        self,
+        book: ledger.Ledger,
+        watch: Display,
+        runner: Any,
+        place: runners.Machine,
+        deadline: float,
+    ) -> None:
+        self._book, self._watch, self._runner, self._place = book, watch, runner, place
+        self._deadline = deadline
+        self._schedule = Schedule([])
+        self._ended: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._futures: dict[str, Any] = {}
+        self._began: dict[str, float] = {}
+        self._tries = Counter[str]()
+        self._said = False  # that there is no agent
+        self.output = watch.output
 
-def _run(schedule: Schedule, workers: int) -> list[str]:
-    """Submit and wait until nothing can start any more; return how each finished stage went."""
-    log, clock = get_run_logger(), time.monotonic()
-    cores = environment.cores()
-    futures: dict[str, PrefectFuture[Any]] = {}
-    outs: dict[str, Any] = {}
-    ended: SimpleQueue[str] = SimpleQueue()
-    how: list[str] = []
-    while True:
-        for stage in schedule.start():
-            outs[stage.name] = graph.recorded_outs(stage.name)
-            threads = cores if stage.alone else max(1, cores // workers)
-            future = reproduce_stage.with_options(
-                tags=set(stage.tags), retries=stage.retries
-            ).submit(
-                stage.name,
-                threads,
-                return_state=False,
-                wait_for=[futures[need] for need in stage.needs if need in futures],
+    def do(self, todo: Iterable[Stage]) -> None:
+        """Do what can be done."""
+        gpus = self._place.room()[1] > 0
+        stages = [
+            replace(
+                s, gpu=gpus and s.device in ("cuda", "auto"), alone=s.alone and self._place.shared
             )
-            futures[stage.name] = future
-            future.add_done_callback(partial(_put, ended, stage.name))
-        if not schedule.running:
-            return how
-        name = ended.get()
-        futures[name].wait()  # `state` is the final one only after it
-        state = futures[name].state
-        if state.is_completed():
-            now = graph.recorded_outs(name)
-            schedule.finish(name, same=now is not None and now == outs[name])
-            how.append(futures[name].result().how)
+            for s in todo
+        ]
+        past = durations.load(durations.PATH)
+        self._schedule = schedule = Schedule(with_chains(stages, past))
+        runners.listener = self
+        try:
+            while schedule.left:
+                started = schedule.start(*self._room())
+                for stage in started:
+                    self._take_up(stage)
+                self._wait(1.0 if all(stage.name in schedule.running for stage in started) else 0.0)
+        finally:
+            runners.listener = None
+            for name in list(self._futures):
+                self._end(name, "stopped", fresh.STOPPED)
+
+    def begin(self, name: str) -> None:
+        """Hear that a stage begins."""
+        self._began[name] = time.monotonic()
+        self._watch.begin(name)
+
+    def _room(self) -> tuple[int, int]:
+        room = self._place.room()
+        if room[0] == 0 and not self._said:
+            self.output("agents", _NONE)
+        self._said = room[0] == 0
+        return room
+
+    def _take_up(self, stage: Stage) -> None:
+        try:
+            if not self._book.is_changed(stage.name):
+                self._end(stage.name, "spared")
+            elif self._book.restore(stage.name):
+                self._end(stage.name, "restored")
+            else:
+                self._submit(stage)
+        except ledger.LedgerError as error:
+            self._end(stage.name, "failed", str(error))
+
+    def _submit(self, stage: Stage) -> None:
+        name, work = stage.name, run_stage_gpu if stage.gpu else run_stage
+        variables, order = self._place.lend(stage)
+        how: dict[str, Any] = {"command": stage.command, "folder": stage.folder, "order": order}
+        how |= {"variables": variables, "deadline": stage.deadline or self._deadline}
+        if not self.here:
+            self.begin(name)
+        with tags(*stage.tags):
+            future = self._futures[name] = self._runner.submit(work, {"name": name, "how": how})
+        hear = partial(future.add_done_callback, lambda ended: self._ended.put((name, ended)))
+        _patiently(hear)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the end of a stage; one that is lost goes to somebody else."""
+        try:
+            name, future = self._ended.get(timeout=seconds)
+        except Empty:
+            for name in [name for name in self._futures if self._place.is_lost(name)]:
+                self._put_back(name)
+            return
+        if future != self._futures.get(name):
+            return  # the late answer of one that was lost
+        _patiently(future.wait)  # `state` is the final one only after it
+        why = "" if future.state.is_completed() else future.state.message or future.state.name
+        if not why:
+            self._record(name)
+        elif why == runners.HANDED_BACK:
+            self._put_back(name)
+        elif self._tries[name] < self._schedule.running[name].retries:
+            self._tries[name] += 1
+            self._put_back(name)
         else:
-            schedule.finish(name, state.message or state.name or "failed")
-            how.append("failed")
-        log.info(_progress(schedule, name, how[-1], time.monotonic() - clock))
+            self._end(name, "failed", why)
+
+    def _record(self, name: str) -> None:
+        try:
+            self._book.record(name)
+        except ledger.LedgerError as error:
+            self._end(name, "failed", str(error))
+        else:
+            self._end(name, "ran")
+
+    def _put_back(self, name: str) -> None:
+        del self._futures[name]
+        self._place.take_back(name)
+        self._schedule.put_back(name)
+
+    def _end(self, name: str, how: str, why: str = "") -> None:
+        if self._futures.pop(name, None):
+            self._place.take_back(name)
+        began = self._began.pop(name, None)
+        self._watch.end(name, how, time.monotonic() - began if began else 0.0, why)
+        self._schedule.finish(name, why)
+
+    def closing_state(self) -> "State[Any]":
+        """Return a state whose message counts the stages and names what failed."""
+        book, failed, not_run = self._book, self._schedule.failed, self._schedule.not_run
+        how = Counter(book.ended.values())
+        same = len(book.stages) - len(book.ended) - len(failed) - len(not_run)
+        message = f"{how['ran']} ran, {how['restored']} restored, {same} up to date"
+        message += f", {len(failed)} failed, {len(not_run)} not run"
+        for name, why in failed.items():
+            repeat = f"python -m pipelines.benchmark {shlex.quote(name)}"
+            message += f"\nfailed: {name}: {why} (to repeat it: {repeat})"
+        by_cause: dict[str, list[str]] = {}
+        for name, causes in not_run.items():
+            by_cause.setdefault(", ".join(causes), []).append(name)
+        for cause, names in by_cause.items():
+            message += f"\nnot run, for lack of {cause}: {', '.join(names)}"
+        return (Failed if failed else Completed)(message=message)
 
 
-def _put(ended: SimpleQueue[str], name: str, _: PrefectFuture[Any]) -> None:
-    ended.put(name)
-
-
-def _progress(schedule: Schedule, name: str, how: str, elapsed: float) -> str:
-    ended = len(schedule.done) + len(schedule.failed)
-    left = elapsed / ended * (schedule.total - ended)
-    return (
-        f"[{ended}/{schedule.total}] {name} {how}, "
-        f"{_minutes(elapsed)} elapsed, about {_minutes(left)} left"
-    )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _closing_state(schedule: Schedule, how: list[str], up_to_date: int) -> "State[Any]":
-    counts = [f"{how.count(word)} {word}" for word in ("ran", "restored", "unchanged")]
-    counts += [f"{up_to_date} up to date", f"{len(schedule.failed)} failed"]
-    lines = [", ".join([*counts, f"{len(schedule.not_run)} not run"])]
-    lines += [f"failed: {name}: {why}" for name, why in schedule.failed.items()]
-    by_cause: dict[str, list[str]] = {}
-    for name, causes in schedule.not_run.items():
-        by_cause.setdefault(", ".join(causes), []).append(name)
-    lines += [f"not run, for lack of {cause}: {', '.join(n)}" for cause, n in by_cause.items()]
-    message = "\n".join(lines)
-    return Failed(message=message) if schedule.failed else Completed(message=message)
+def _patiently(call: Callable[[], object]) -> None:
+    """Call it again while Prefect's server does not know yet of a task that an agent has begun."""
+    for _ in range(100):
+        with suppress(AttributeError, RuntimeError):
+            call()
+            return
+        time.sleep(0.1)
+    call()

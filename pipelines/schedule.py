@@ -1,97 +1,105 @@
-"""The ready queue: which stages may start now, and what became of the others."""
+"""The stages, and the ready queue: which of them may start now, and what became of the others."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pipelines.graph import Stage
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the graph, as ``dvc.yaml`` has it."""
+
+    name: str  # its address in DVC, for example settings/mnist-lr/dvc.yaml:solve@if-cg
+    needs: tuple[str, ...] = ()  # the stages whose outs it depends on
+    command: str = ""
+    folder: str = "."
+    device: str = ""  # where it computes, if a parameter of it says so: cpu, cuda or auto
+    gpu: bool = False  # in this run it has a GPU for itself
+    alone: bool = False  # `cores: all`: no other stage runs beside it
+    chain: float = 0.0  # seconds of the longest chain of stages that begins with it
+    retries: int = 0
+    deadline: float = 0.0  # seconds after which it is killed; 0 for none
+    tags: tuple[str, ...] = ()  # of its task in Prefect
+    first: bool = False  # its outs decide what else is out of date
+
+
+def stale(stages: Iterable[Stage], changed: Container[str]) -> dict[str, Stage]:
+    """Return what changed and all that depends on it; each stage comes after what it needs."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        if stage.name in changed or not found.keys().isdisjoint(stage.needs):
+            found[stage.name] = stage
+    return found
+
+
+def with_chains(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Stage]:
+    """Return the stages, each after what it needs, with the chains that follow from their seconds."""
+    chains: dict[str, float] = {}
+    for stage in reversed(stages):
+        chain = chains[stage.name] = chains.get(stage.name, 0.0) + seconds.get(stage.name, 0.0)
+        for need in stage.needs:
+            chains[need] = max(chain, chains.get(need, 0.0))
+    return [replace(stage, chain=chains[stage.name]) for stage in stages]
 
 
 class Schedule:
-    """Decides what starts next, from the graph, a number of slots and the limits of the tags.
+    """Decides which of some stages start next; whatever else these need is done.
 
-    A stage starts when what it needs is done, those of a higher priority first. Before all others
+    A stage starts when what it needs is done, the longest chain first. Before all others
     come those that ask for all cores: they wait until nothing else runs, and nothing overtakes them.
-    A stage whose tag is at its limit is overtaken, so that it keeps no slot while it waits. What needs
-    a failed stage is never started. A stage that waits only because of what it needs is spared when
-    all of that ends with the outs it had before.
+    One that waits for a GPU is overtaken. What needs a failed stage is never started.
 
     Attributes:
         running: The stages that were started and have not ended.
-        done: The stages that ended well.
-        failed: The stages that did not, with the reason.
+        failed: The stages that failed, with the reason.
         not_run: The stages that were given up, each with the failed stages that it needs.
-        total: How many stages there were to start, without those that were spared.
-
-    Args:
-        stages: The graph, each stage after what it needs. Only stale stages are started.
-        slots: How many stages may run at the same time.
-        limits: How many stages with a tag may run at the same time.
     """
 
-    def __init__(self, stages: Mapping[str, Stage], slots: int, limits: Mapping[str, int]) -> None:
-        self._slots = slots
-        self._limits = limits
-        self._waiting = {name: stage for name, stage in stages.items() if stage.stale}
-        self._same = {name for name, stage in stages.items() if not stage.stale}
-        self.total = len(self._waiting)
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self._waiting = {stage.name: stage for stage in stages}
         self.running: dict[str, Stage] = {}
-        self.done: list[str] = []
         self.failed: dict[str, str] = {}
         self.not_run: dict[str, list[str]] = {}
 
-    def start(self) -> list[Stage]:
-        """Return the stages to start now; each of them must `finish` later."""
-        self._give_up_and_spare()
+    @property
+    def left(self) -> bool:
+        """Whether anything runs or may still start."""
+        return bool(self._waiting or self.running)
+
+    def start(self, slots: int, gpus: int = 0) -> list[Stage]:
+        """Return the stages to start now, so that at most so many run; each must `finish` later."""
+        self._give_up()
         started: list[Stage] = []
-        for stage in sorted(self._waiting.values(), key=_first):
-            if self._must_wait(stage):
+        for stage in sorted(self._waiting.values(), key=lambda s: (not s.alone, -s.chain)):
+            if self._must_wait(stage, gpus):
                 continue
-            if not self._fits(stage):
+            if len(self.running) >= slots or (self.running and self._apart(stage)):
                 break
             self.running[stage.name] = self._waiting.pop(stage.name)
             started.append(stage)
         return started
 
-    def _give_up_and_spare(self) -> None:
-        """Drop what can never start and what need not, each stage after what it needs."""
+    def finish(self, name: str, error: str = "") -> None:
+        """Record that a running stage ended, and the reason if it failed."""
+        del self.running[name]
+        if error:
+            self.failed[name] = error
+
+    def put_back(self, name: str) -> None:
+        """Let a running stage wait again."""
+        self._waiting[name] = self.running.pop(name)
+
+    def _give_up(self) -> None:
+        """Drop what can never start, each stage after what it needs."""
         for stage in list(self._waiting.values()):
-            if causes := self._failures_behind(stage):
+            causes = {name for name in stage.needs if name in self.failed}
+            causes.update(*(self.not_run.get(name, ()) for name in stage.needs))
+            if causes:
                 del self._waiting[stage.name]
-                self.not_run[stage.name] = causes
-            elif not stage.changed and self._same.issuperset(stage.needs):
-                del self._waiting[stage.name]
-                self._same.add(stage.name)
-                self.total -= 1
+                self.not_run[stage.name] = sorted(causes)
 
-    def _failures_behind(self, stage: Stage) -> list[str]:
-        failed = {name for name in stage.needs if name in self.failed}
-        return sorted(failed.union(*(self.not_run.get(name, ()) for name in stage.needs)))
-
-    def _must_wait(self, stage: Stage) -> bool:
-        tags = [tag for other in self.running.values() for tag in other.tags]
-        full = any(tags.count(tag) >= self._limits.get(tag, self._slots) for tag in stage.tags)
+    def _must_wait(self, stage: Stage, gpus: int) -> bool:
+        full = stage.gpu and sum(other.gpu for other in self.running.values()) >= gpus
         return full or any(name in self._waiting or name in self.running for name in stage.needs)
 
-    def _fits(self, stage: Stage) -> bool:
-        if stage.alone or any(other.alone for other in self.running.values()):
-            return not self.running
-        return len(self.running) < self._slots
-
-    def finish(self, name: str, error: str | None = None, *, same: bool = False) -> None:
-        """Record that a running stage ended.
-
-        Args:
-            name: The stage.
-            error: The reason, if it failed.
-            same: Its outs are those it had before.
-        """
-        del self.running[name]
-        if error is not None:
-            self.failed[name] = error
-            return
-        self.done.append(name)
-        if same:
-            self._same.add(name)
-
-
-def _first(stage: Stage) -> tuple[bool, int]:
-    return not stage.alone, -stage.priority
+    def _apart(self, stage: Stage) -> bool:
+        return stage.alone or any(other.alone for other in self.running.values())

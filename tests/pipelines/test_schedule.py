@@ -2,33 +2,42 @@
 
 import random
 
-from pipelines.graph import Stage
-from pipelines.schedule import Schedule
+from pipelines.schedule import Schedule, Stage, stale, with_chains
 
 
-def started(schedule: Schedule) -> list[str]:
-    return [stage.name for stage in schedule.start()]
-
-
-def graph(*stages: Stage) -> dict[str, Stage]:
-    return {stage.name: stage for stage in stages}
+def started(schedule: Schedule, slots: int = 2, gpus: int = 0) -> list[str]:
+    return [stage.name for stage in schedule.start(slots, gpus)]
 
 
 def test_a_stage_starts_when_its_needs_are_done():
-    schedule = Schedule(graph(Stage("a"), Stage("b", ("a",)), Stage("c")), 2, {})
+    schedule = Schedule([Stage("a"), Stage("b", ("a",)), Stage("c")])
     assert started(schedule) == ["a", "c"]
     schedule.finish("a")
     assert started(schedule) == ["b"]
 
 
 def test_what_is_up_to_date_counts_as_done():
-    schedule = Schedule(graph(Stage("a", stale=False), Stage("b", ("a",))), 2, {})
+    schedule = Schedule([Stage("b", ("a",))])
     assert started(schedule) == ["b"]
-    assert schedule.total == 1
+    assert schedule.left
+    schedule.finish("b")
+    assert not schedule.left
+
+
+def test_what_may_have_to_run_is_what_changed_and_all_that_depends_on_it():
+    stages = [
+        Stage("a"),
+        Stage("b", ("a",)),
+        Stage("c"),
+        Stage("d", ("c", "b")),
+        Stage("e", ("c",)),
+    ]
+    assert list(stale(stages, {"b"})) == ["b", "d"]
+    assert list(stale(stages, set())) == []
 
 
 def test_no_more_than_the_slots():
-    schedule = Schedule(graph(*(Stage(name) for name in "abcd")), 2, {})
+    schedule = Schedule(map(Stage, "abcd"))
     assert started(schedule) == ["a", "b"]
     assert started(schedule) == []
     schedule.finish("b")
@@ -36,8 +45,8 @@ def test_no_more_than_the_slots():
 
 
 def test_a_stage_on_all_cores_runs_alone_and_is_not_overtaken():
-    stages = graph(Stage("a"), Stage("all", ("a",), alone=True), Stage("b"), Stage("c"))
-    schedule = Schedule(stages, 2, {})
+    all_cores = Stage("all", ("a",), alone=True)
+    schedule = Schedule([Stage("a"), all_cores, Stage("b"), Stage("c")])
     assert started(schedule) == ["a", "b"]
     schedule.finish("a")
     assert started(schedule) == []
@@ -48,40 +57,43 @@ def test_a_stage_on_all_cores_runs_alone_and_is_not_overtaken():
     assert started(schedule) == ["c"]
 
 
-def test_a_stage_whose_tag_is_at_its_limit_keeps_no_slot():
-    gpu = ("gpu",)
-    stages = graph(Stage("a", tags=gpu), Stage("b", tags=gpu), Stage("c"))
-    schedule = Schedule(stages, 2, {"gpu": 1})
-    assert started(schedule) == ["a", "c"]
+def test_a_stage_that_waits_for_a_gpu_keeps_no_slot():
+    schedule = Schedule([Stage("a", gpu=True), Stage("b", gpu=True), Stage("c")])
+    assert started(schedule, gpus=1) == ["a", "c"]
     schedule.finish("c")
-    assert started(schedule) == []
+    assert started(schedule, gpus=1) == []
     schedule.finish("a")
-    assert started(schedule) == ["b"]
+    assert started(schedule, gpus=1) == ["b"]
+
+
+def test_as_many_stages_as_there_are_gpus_have_one():
+    schedule = Schedule([Stage(name, gpu=True) for name in "abc"])
+    assert started(schedule, 4, gpus=0) == []
+    assert schedule.left
+    assert started(schedule, 4, gpus=2) == ["a", "b"]
 
 
 def test_what_needs_a_failed_stage_is_given_up_and_the_rest_goes_on():
-    stages = graph(Stage("a"), Stage("b", ("a",)), Stage("c", ("b",)), Stage("d"))
-    schedule = Schedule(stages, 1, {})
-    assert started(schedule) == ["a"]
+    schedule = Schedule([Stage("a"), Stage("b", ("a",)), Stage("c", ("b",)), Stage("d")])
+    assert started(schedule, 1) == ["a"]
     schedule.finish("a", "ValueError: no")
-    assert started(schedule) == ["d"]
+    assert started(schedule, 1) == ["d"]
     schedule.finish("d")
-    assert started(schedule) == []
+    assert started(schedule, 1) == []
+    assert not schedule.left
     assert schedule.failed == {"a": "ValueError: no"}
     assert schedule.not_run == {"b": ["a"], "c": ["a"]}
-    assert schedule.done == ["d"]
 
 
-def test_the_highest_priority_starts_first_and_is_given_up_all_the_same():
-    stages = graph(
-        Stage("a"), Stage("b", priority=1), Stage("c", ("a",)), Stage("d", ("c",), priority=2)
+def test_the_longest_chain_starts_first_and_is_given_up_all_the_same():
+    schedule = Schedule(
+        [Stage("a"), Stage("b", chain=1), Stage("c", ("a",)), Stage("d", ("c",), chain=2)]
     )
-    schedule = Schedule(stages, 1, {})
-    assert started(schedule) == ["b"]
+    assert started(schedule, 1) == ["b"]
     schedule.finish("b")
-    assert started(schedule) == ["a"]
+    assert started(schedule, 1) == ["a"]
     schedule.finish("a", "broken")
-    assert started(schedule) == []
+    assert started(schedule, 1) == []
     assert schedule.not_run == {"c": ["a"], "d": ["a"]}
 
 
@@ -89,63 +101,33 @@ def test_every_stage_of_a_random_graph_runs_once_and_after_its_needs():
     choose = random.Random(0)
     for _ in range(50):
         names = [f"s{i}" for i in range(choose.randint(1, 20))]
-        stages = graph(
-            *(
-                Stage(
-                    name,
-                    needs=tuple(choose.sample(names[:i], min(i, choose.randint(0, 3)))),
-                    tags=("gpu",) if choose.random() < 0.3 else (),
-                    alone=choose.random() < 0.2,
-                    priority=choose.randint(0, 2),
-                )
-                for i, name in enumerate(names)
+        stages = [
+            Stage(
+                name,
+                needs=tuple(choose.sample(names[:i], min(i, choose.randint(0, 3)))),
+                gpu=choose.random() < 0.3,
+                alone=choose.random() < 0.2,
+                chain=choose.randint(0, 2),
             )
-        )
+            for i, name in enumerate(names)
+        ]
         slots = choose.randint(1, 4)
-        schedule = Schedule(stages, slots, {"gpu": 1})
-        while True:
-            for stage in schedule.start():
-                assert set(stage.needs) <= set(schedule.done)
+        schedule = Schedule(stages)
+        done: list[str] = []
+        while schedule.left:
+            for stage in schedule.start(slots, gpus=1):
+                assert set(stage.needs) <= set(done)
             running = schedule.running.values()
-            assert len(running) <= slots
+            assert 0 < len(running) <= slots
             assert len(running) == 1 or not any(stage.alone for stage in running)
-            assert sum("gpu" in stage.tags for stage in running) <= 1
-            if not running:
-                break
-            schedule.finish(choose.choice(list(schedule.running)))
-        assert sorted(schedule.done) == sorted(names)
+            assert sum(stage.gpu for stage in running) <= 1
+            done.append(choose.choice(list(schedule.running)))
+            schedule.finish(done[-1])
+        assert sorted(done) == sorted(names)
 
 
-def test_a_stage_is_spared_when_what_it_needs_made_the_same_outs():
-    stages = graph(
-        Stage("plan"), Stage("a", ("plan",), changed=False), Stage("b", ("a",), changed=False)
-    )
-    schedule = Schedule(stages, 2, {})
-    assert started(schedule) == ["plan"]
-    schedule.finish("plan", same=True)
-    assert started(schedule) == []
-    assert not schedule.running
-    assert schedule.total == 1
-
-
-def test_a_stage_that_changed_itself_is_never_spared():
-    stages = graph(
-        Stage("plan"),
-        Stage("a", ("plan",)),
-        Stage("b", ("a",), changed=False),
-        Stage("c", ("plan",)),
-    )
-    schedule = Schedule(stages, 4, {})
-    schedule.start()
-    schedule.finish("plan", same=True)
-    assert started(schedule) == ["a", "c"]
-    schedule.finish("a")
-    assert started(schedule) == ["b"], "its need made other outs"
-
-
-def test_a_failed_stage_spares_nothing():
-    schedule = Schedule(graph(Stage("a"), Stage("b", ("a",), changed=False)), 2, {})
-    schedule.start()
-    schedule.finish("a", "broken")
-    assert started(schedule) == []
-    assert schedule.not_run == {"b": ["a"]}
+def test_a_chain_is_a_stage_and_the_longest_that_follows():
+    stages = [Stage("a"), Stage("b", ("a",)), Stage("c", ("a",)), Stage("d", ("b", "c"))]
+    found = with_chains(stages, {"a": 1.0, "b": 5.0, "c": 2.0, "d": 3.0})
+    assert [stage.chain for stage in found] == [9.0, 8.0, 5.0, 3.0]
+    assert [stage.chain for stage in with_chains(stages, {})] == [0.0] * 4

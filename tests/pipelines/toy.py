@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -36,15 +37,110 @@ stages:
 """
 COPY = "cp source.txt ${item}.txt"
 
+ROOT_GRAPH = """\
+stages:
+  code:
+    cmd: python -m tool library > code.txt
+    deps: [library]
+    outs: [code.txt]
+    meta: {first: true}
+  report:
+    cmd: cat scores/*/* > report.txt
+    deps: [scores]
+    outs: [report.txt: {cache: false}]
+"""
+TEMPLATE = """\
+vars: [setting.yaml, ../../params.yaml]
+stages:
+  data:
+    wdir: ../..
+    cmd: mkdir -p data && echo ${size} > data/${setting}.txt
+    params: ["settings/${setting}/setting.yaml": [size]]
+    outs: ["data/${setting}.txt"]
+  solve:
+    foreach: ${methods}
+    do:
+      wdir: ../..
+      cmd: while [ -e hold-${key} ]; do touch held-${setting}; sleep 0.1; done;
+        python -m tool data/${setting}.txt ${item.scale} > solve-${setting}-${key}.txt
+      params: [params.yaml: ["methods.${key}"], "settings/${setting}/setting.yaml": [device]]
+      deps: ["data/${setting}.txt", code.txt]
+      outs: ["solve-${setting}-${key}.txt"]
+  score:
+    foreach: ${methods}
+    do:
+      wdir: ../..
+      cmd:
+        - mkdir -p scores/${setting}
+        - cp solve-${setting}-${key}.txt scores/${setting}/${key}.txt
+      deps: ["solve-${setting}-${key}.txt"]
+      outs: ["scores/${setting}/${key}.txt"]
+"""
+TOOL = """\
+import sys
+print(*sys.argv[2:], *open(sys.argv[1]).read().split())
+"""
+METHODS = ("first", "second", "third")
+COUNT = 2 + 2 * (1 + 2 * len(METHODS))
+
 
 def make(folder: Path, half: str = COPY, tag: str = "cpu") -> Path:
     """Five stages: source -> half@left, half@right -> whole, and other."""
-    (folder / ".dvc").mkdir()
-    (folder / ".dvc/config").write_text((ROOT / ".dvc/config").read_text())
-    (folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    _make(folder)
     (folder / "seed").write_text("1\n")
     rewrite(folder, half, tag)
     return folder
+
+
+def _make(folder: Path) -> None:
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc/config").write_text((ROOT / ".dvc/config").read_text())
+    (folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+
+
+def make_settings(folder: Path) -> Path:
+    """Two settings that share one template, each with a lock file of its own: COUNT stages."""
+    _make(folder)
+    files = {"dvc.yaml": ROOT_GRAPH, "settings/template.yaml": TEMPLATE, "tool.py": TOOL}
+    files |= {"library": "1\n", "params.yaml": "methods:\n"}
+    files["params.yaml"] += "".join(f"  {name}: {{scale: {len(name)}}}\n" for name in METHODS)
+    for name in ("a", "b"):
+        files[f"settings/{name}/setting.yaml"] = f"setting: {name}\nsize: 3\ndevice: cpu\n"
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    for name in ("a", "b"):
+        (folder / f"settings/{name}/dvc.yaml").symlink_to("../template.yaml")
+    return folder
+
+
+def records(folder: Path) -> dict[str, bytes]:
+    """What a run leaves for the next: the lock files, and which entries its run-cache has."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("dvc.lock")}
+    runs = (folder / ".dvc/cache/runs").rglob("*")
+    return found | {path.name: b"" for path in runs if path.is_file()}
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Run plain DVC there, as in an activated environment; return what it says."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return process.stdout
+
+
+def assert_plain_dvc_agrees(folder: Path) -> None:
+    """It has nothing to do, and to ask it changes no byte of what was recorded."""
+    before = records(folder)
+    assert dvc(folder, "status") == "Data and pipelines are up to date.\n"
+    assert "Running stage" not in dvc(folder, "repro")
+    assert records(folder) == before
 
 
 def rewrite(folder: Path, half: str, tag: str = "cpu") -> None:
@@ -54,9 +150,14 @@ def rewrite(folder: Path, half: str, tag: str = "cpu") -> None:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the benchmark there, as a user would; its output goes to the file `log`."""
-    with (folder / "log").open("w") as log:
+    return start_module(folder, "log", "pipelines.benchmark", *arguments)
+
+
+def start_module(folder: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a Python module there; its output goes to the file `name`."""
+    with (folder / name).open("w") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "pipelines.benchmark", *arguments],
+            [sys.executable, "-m", *arguments],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=log,
@@ -95,3 +196,9 @@ def wait_until(happened: Callable[[], bool], seconds: float = 60) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"did not happen in {seconds} seconds"
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
