@@ -1,6 +1,5 @@
 import gzip
 import importlib.util
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,6 @@ from headwater.datasets import mnist
 from headwater.datasets.download import download_verified
 
 ROOT = Path(__file__).parents[2]
-needs_mirror = pytest.mark.skipif(
-    not os.environ.get("HEADWATER_DATA_MIRROR"), reason="HEADWATER_DATA_MIRROR is not set"
-)
 
 
 def maker():
@@ -39,8 +35,8 @@ def test_committed_data():
     assert np.bincount(data.train_labels).tolist() == counts
 
 
-@needs_mirror
-def test_rebuilding_gives_the_same_arrays_and_repeats_its_bytes(tmp_path):
+def test_rebuilding_gives_the_same_arrays_and_repeats_its_bytes(tmp_path, mirror, monkeypatch):
+    monkeypatch.setenv("HEADWATER_DATA_MIRROR", str(mirror))
     make = maker().make_mnist10
     first, second = make(tmp_path / "a.npz"), make(tmp_path / "b.npz")
     assert first.read_bytes() == second.read_bytes()
