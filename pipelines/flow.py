@@ -19,6 +19,7 @@ from pipelines.display import Display
 from pipelines.schedule import Schedule, Stage, with_chains
 
 _NONE = "none is at work: start one with python -m pipelines.agent"
+_NO_GPU = "none has a GPU, which a stage waits for: start one with CUDA_VISIBLE_DEVICES, or --gpu"
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -103,17 +104,15 @@ class _Work:
         self._futures: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._tries = Counter[str]()
-        self._said = False  # that there is no agent
+        self._said = False  # that there is no agent for a stage
         self.output = watch.output
 
     def do(self, todo: Iterable[Stage]) -> None:
         """Do what can be done."""
-        gpus = self._place.room()[1] > 0
+        place = self._place
         stages = [
-            replace(
-                s, gpu=gpus and s.device in ("cuda", "auto"), alone=s.alone and self._place.shared
-            )
-            for s in todo
+            replace(stage, gpu=place.wants_gpu(stage), alone=stage.alone and place.shared)
+            for stage in todo
         ]
         past = durations.load(durations.PATH)
         self._schedule = schedule = Schedule(with_chains(stages, past))
@@ -135,11 +134,14 @@ class _Work:
         self._watch.begin(name)
 
     def _room(self) -> tuple[int, int]:
-        room = self._place.room()
-        if room[0] == 0 and not self._said:
-            self.output("agents", _NONE)
-        self._said = room[0] == 0
-        return room
+        agents, gpus = self._place.room()
+        lack = "" if agents else _NONE
+        if agents and not gpus and self._schedule.waits_for_gpu:
+            lack = _NO_GPU
+        if lack and not self._said:
+            self.output("agents", lack)
+        self._said = bool(lack)
+        return agents, gpus
 
     def _take_up(self, stage: Stage) -> None:
         try:

@@ -86,6 +86,10 @@ class Machine:
         """Return for how many stages there is room, one of which may wait, and how many GPUs."""
         return self._workers + 1, self._gpus
 
+    def wants_gpu(self, stage: Stage) -> bool:
+        """Whether a stage gets a GPU; where there is none, one that insists fails in its own words."""
+        return self._gpus > 0 and stage.device in ("cuda", "auto")
+
     def lend(self, stage: Stage) -> tuple[dict[str, str], str]:
         """Return the environment variables for a stage, and the file of the order if it needs one."""
         cores = environment.cores()
@@ -118,12 +122,17 @@ class Agents(Machine):
             order.unlink()
         self._living()
         time.sleep(2)
+        self._gpu_at_first = any(self._living().values())
 
     def room(self) -> tuple[int, int]:
         """Return how many agents live, and how many of them could take a stage that wants a GPU."""
         living = self._living()
         others = [order.read_text() for order, _, gpu in self._orders.values() if not gpu]
         return len(living), sum(gpu for agent, gpu in living.items() if agent not in others)
+
+    def wants_gpu(self, stage: Stage) -> bool:
+        """Whether a stage waits for an agent with a GPU: one that insists also for the first."""
+        return stage.device == "cuda" or (stage.device == "auto" and self._gpu_at_first)
 
     def lend(self, stage: Stage) -> tuple[dict[str, str], str]:
         """Return the file of a new order."""

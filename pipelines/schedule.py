@@ -65,6 +65,11 @@ class Schedule:
         """Whether anything runs or may still start."""
         return bool(self._waiting or self.running)
 
+    @property
+    def waits_for_gpu(self) -> bool:
+        """Whether a stage that wants a GPU has not been started."""
+        return any(stage.gpu for stage in self._waiting.values())
+
     def start(self, slots: int, gpus: int = 0) -> list[Stage]:
         """Return the stages to start now, so that at most so many run; each must `finish` later."""
         self._give_up()

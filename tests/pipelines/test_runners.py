@@ -81,7 +81,7 @@ def test_agents_do_the_stages_and_those_with_a_gpu_what_wants_one(settings, plai
 def test_what_a_killed_agent_had_is_taken_up_by_another(settings, plain, shared):
     (settings / "settings/b/setting.yaml").write_text(CUDA)
     (settings / "hold-third").touch()
-    agents = [shared(f"agent-{number}", "pipelines.agent") for number in range(2)]
+    agents = [shared(f"agent-{number}", "pipelines.agent", "--gpu") for number in range(2)]
     flow = shared("log", "pipelines.benchmark", "--on", "agents")
     held = [settings / "held-a", settings / "held-b"]
     toy.wait_until(lambda: all(path.exists() for path in held))
@@ -98,11 +98,30 @@ def test_what_a_killed_agent_had_is_taken_up_by_another(settings, plain, shared)
     toy.assert_plain_dvc_agrees(settings)
 
 
-def test_an_agent_that_is_stopped_takes_its_stage_along(settings, shared):
+def test_a_stage_that_insists_waits_for_an_agent_with_a_gpu(settings, plain, shared):
+    (settings / "settings/b/setting.yaml").write_text(CUDA)
+    shared("agent-cpu", "pipelines.agent")
+    flow = shared("log", "pipelines.benchmark", "--on", "agents")
+    toy.wait_until(lambda: "none has a GPU" in (settings / "log").read_text())
+    assert flow.poll() is None
+    shared("agent-gpu", "pipelines.agent", "--gpu")
+    assert flow.wait(60) == 0, (settings / "log").read_text()
+    assert f"{toy.COUNT} ran, 0 restored" in (settings / "log").read_text()
+    assert toy.records(settings) == plain
+    assert not re.search("settings/b.*solve", (settings / "agent-cpu").read_text())
+
+
+def held_by_an_agent(settings, shared):
+    """Start an agent and a flow, and wait until the agent is at work on a stage without end."""
     (settings / "hold-first").touch()
     agent = shared("agent", "pipelines.agent")
     flow = shared("log", "pipelines.benchmark", "--on", "agents", "settings/a/dvc.yaml:solve@first")
     toy.wait_until((settings / "held-a").exists)
+    return agent, flow
+
+
+def test_an_agent_that_is_stopped_takes_its_stage_along(settings, shared):
+    agent, flow = held_by_an_agent(settings, shared)
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(10) == 0
     assert_the_stage_ends(settings)
@@ -112,10 +131,7 @@ def test_an_agent_that_is_stopped_takes_its_stage_along(settings, shared):
 
 
 def test_a_flow_that_is_stopped_takes_the_stages_of_its_agents_along(settings, shared):
-    (settings / "hold-first").touch()
-    agent = shared("agent", "pipelines.agent")
-    flow = shared("log", "pipelines.benchmark", "--on", "agents", "settings/a/dvc.yaml:solve@first")
-    toy.wait_until((settings / "held-a").exists)
+    agent, flow = held_by_an_agent(settings, shared)
     flow.send_signal(signal.SIGINT)
     assert flow.wait(20) == 130
     time.sleep(1)  # that often an agent asks whether its stage is still wanted
