@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headwater import AttributionTask
-from headwater.retraining import train_model
-from headwater.retraining.training import Trained
-from headwater.settings import get_setting
-from headwater.settings.setting import Samples
+from headwater.benchmark.retraining import train_model
+from headwater.benchmark.retraining.training import Trained
+from headwater.benchmark.settings import get_setting
+from headwater.benchmark.settings.setting import Samples
 
 __all__ = ["CHECKPOINTS", "DATA", "SETTING", "make_task", "save_problem", "train"]
 

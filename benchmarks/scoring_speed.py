@@ -16,6 +16,7 @@ from benchmarks.measure import alternate, ratio_of_medians
 from benchmarks.problem import make_task
 from headwater.attributors import GradDot
 from headwater.attributors.source import StoredSource
+from headwater.benchmark.settings.setting import Samples
 from headwater.gradients import (
     DenseGradients,
     GradientCapture,
@@ -25,7 +26,6 @@ from headwater.gradients import (
     StoreWriter,
     write_gradients,
 )
-from headwater.settings.setting import Samples
 
 __all__ = [
     "measure_factored",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from headwater.datasets.mnist import (
+from headwater.benchmark.datasets.mnist import (
     ARRAY_CHECKSUMS,
     array_checksum,
     find_official,

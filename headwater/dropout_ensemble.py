@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from headwater.checkpoints import Checkpoint, load_checkpoint
 from headwater.checks import check_positive
-from headwater.models.dropout import StatelessDropout, hash32
+from headwater.hashing import hash32
 from headwater.task import AttributionTask
 
 __all__ = ["FixedDropout", "dropout_ensemble"]
 
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-KNOWN = (nn.Dropout, StatelessDropout, *CHANNELS)
+KNOWN = (nn.Dropout, *CHANNELS)
 UNKNOWN = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
@@ -112,7 +112,7 @@ def _fix(model: nn.Module) -> dict[str, str]:
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, UNKNOWN) or (isinstance(module, KNOWN) and module.p == 1):
             raise ValueError(
-                "dropout must be Dropout, Dropout1d to 3d or StatelessDropout with p < 1, got "
+                "dropout must be Dropout or Dropout1d to 3d with p < 1, got "
                 f"{type(module).__name__} with p={module.p} in {name!r}; replace it in the model"
             )
         if isinstance(module, KNOWN) and module.p > 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from headwater.checkpoints import Checkpoint, load_checkpoint
 from headwater.checks import check_positive
 from headwater.task import BoundModel
 
-__all__ = ["Step", "model_at"]
+__all__ = ["Step", "TrainingRun", "model_at"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,18 @@ class Step:
                 f"rows must be the places of at least one sample, int64 (b,), got {rows.dtype} of "
                 f"shape {tuple(rows.shape)}; pass None for all samples"
             )
+
+
+class TrainingRun(Protocol):
+    """A finished training run that gives its steps back, the last first.
+
+    A list of `Step` is one; so is any object of a user's own loop whose ``__reversed__`` yields
+    them one at a time, which needs no memory for all of them: `headwater.benchmark.replay.Replay`
+    trains once more from a seed.
+    """
+
+    def __reversed__(self) -> Iterator[Step]:
+        """Yield the steps from the last to the first, each with the parameters before it."""
 
 
 def model_at(model: BoundModel, checkpoint: Checkpoint) -> BoundModel:

@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from headwater.attributors.attributor import Attributor
+from headwater.benchmark.settings import get_setting
 from headwater.recipes import describe, takes
-from headwater.settings import get_setting
 from stages.methods import GIVEN, attributor_class, make_attributor
 from stages.params import Method, Params, Setting, Store
 from stages.row import read

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from headwater.attributors import module_of
+from headwater.benchmark.settings import module_of_setting
 from headwater.recipes import classes, takes
-from headwater.settings import module_of_setting
 from stages.check import check_params, load_params
 from stages.files import atomic
 from stages.methods import GIVEN, attributor_class

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from headwater.retraining import derive_seed, flip_labels
-from headwater.settings import get_setting
+from headwater.benchmark.retraining import derive_seed, flip_labels
+from headwater.benchmark.settings import get_setting
 from stages.params import Data
 from stages.problem import save_state
 from stages.row import At, Row

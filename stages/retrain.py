@@ -9,10 +9,10 @@ import numpy as np
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from headwater.benchmark.retraining import Job, derive_seed, draw_subsets, leave_one_out, train_many
+from headwater.benchmark.settings import get_setting
 from headwater.device import resolve_device
 from headwater.progress import track
-from headwater.retraining import Job, derive_seed, draw_subsets, leave_one_out, train_many
-from headwater.settings import get_setting
 from stages.files import resumable, save_array, save_json
 from stages.params import Device, Truth
 from stages.problem import load_split, save_parameters

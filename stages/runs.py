@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.replay import Replay
-from headwater.settings import get_setting
+from headwater.benchmark.replay import Replay
+from headwater.benchmark.settings import get_setting
 from stages.methods import Problem
 from stages.problem import training_record
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from headwater.benchmark.settings import get_setting
 from headwater.checkpoints import Checkpoint
 from headwater.dropout_ensemble import dropout_ensemble
 from headwater.projections import GradientProjection
 from headwater.recipes import construct, find, split
-from headwater.settings import get_setting
 from headwater.task import AttributionTask
 from stages.params import Store
 

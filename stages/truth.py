@@ -10,9 +10,9 @@ from typing import Annotated
 import numpy as np
 from safetensors.torch import load_file
 
+from headwater.benchmark.retraining import evaluate_many
+from headwater.benchmark.settings import get_setting
 from headwater.device import resolve_device
-from headwater.retraining import evaluate_many
-from headwater.settings import get_setting
 from stages.files import atomic, save_array
 from stages.params import TARGETS, Device
 from stages.problem import load_split

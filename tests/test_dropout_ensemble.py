@@ -11,8 +11,8 @@ from torch import nn
 
 from headwater import AttributionTask, targets
 from headwater.attributors import TRAK, GradDot
+from headwater.benchmark.models.dropout import StatelessDropout
 from headwater.dropout_ensemble import FixedDropout, dropout_ensemble
-from headwater.models.dropout import StatelessDropout
 from headwater.projections import Rademacher
 from tests import reference
 from tests.awkward_models import TinyMLP
@@ -160,7 +160,7 @@ def test_a_model_without_dropout_is_refused(name: str) -> None:
 @pytest.mark.parametrize("module", [nn.AlphaDropout(0.2), nn.Dropout(1.0)], ids=str)
 def test_dropout_that_cannot_be_fixed_is_refused(module: nn.Module) -> None:
     task = AttributionTask(nn.Sequential(nn.Linear(5, 3), module), cross_entropy)
-    with pytest.raises(ValueError, match=r"StatelessDropout with p < 1, got .* in '1'; replace it"):
+    with pytest.raises(ValueError, match=r"Dropout1d to 3d with p < 1, got .* in '1'; replace it"):
         dropout_ensemble(task, masks=2)
 
 

@@ -45,7 +45,7 @@ class DataValueEmbedding(Attributor):
 
     Args:
         task: one checkpoint, the end of the run.
-        steps: the run in its order, anything that `reversed` takes: a list, or `headwater.replay.Replay`.
+        steps: the run in its order, anything that `reversed` takes: a list, or a `TrainingRun`.
         projection: k ≪ p numbers of a gradient, the same for all steps; None: all parameters.
 
     Raises:
@@ -77,7 +77,7 @@ class DataValueEmbedding(Attributor):
                 f"{len(task.checkpoints)} checkpoints; pass the last one, and the others as steps"
             )
         if isinstance(steps, Sized) and len(steps) == 0:
-            raise ValueError("steps must hold the steps of the run, got none; see headwater.replay")
+            raise ValueError("steps must hold the steps of the run, got none; see TrainingRun")
         self.steps, self.projection = steps, projection
 
     @property

@@ -30,7 +30,7 @@ class Unrolling(DataValueEmbedding):
 
     Args:
         task: the ends of the runs.
-        runs: one run a checkpoint, each anything that `reversed` takes: `headwater.replay.Replay`.
+        runs: one run per checkpoint, each anything that `reversed` takes: a list, or a `TrainingRun`.
 
     Raises:
         ValueError: if there is not one run a checkpoint, or a step names samples that do not exist.
@@ -55,7 +55,7 @@ class Unrolling(DataValueEmbedding):
         if len(runs) != len(task.checkpoints):
             raise ValueError(
                 "Unrolling needs one run a checkpoint, got "
-                f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.replay"
+                f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.benchmark.replay"
             )
         self.runs, self.projection = list(runs), None
 

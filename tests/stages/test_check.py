@@ -144,7 +144,7 @@ def test_any_command_line_is_an_exit_code(words):
 def test_a_setting_by_import_path_is_one_of_the_settings(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import dataclasses\n"
-        "from headwater.settings.mnist_lr import SETTING\n"
+        "from headwater.benchmark.settings.mnist_lr import SETTING\n"
         "MINE = dataclasses.replace(SETTING, name='mine')\n"
         "OTHER = 3\n"
     )

@@ -116,9 +116,9 @@ def test_a_new_test_set_retrains_nothing(workspace):
     ("source", "stages"),
     [
         ("headwater/metrics/estimate.py", {"solve", "evaluate"}),
-        ("headwater/retraining/seeds.py", {"data", "train", "retrain", "truth"}),
+        ("headwater/benchmark/retraining/seeds.py", {"data", "train", "retrain", "truth"}),
         ("headwater/solvers/explicit.py", {"solve", "score"}),
-        ("headwater/models/logistic_regression.py",
+        ("headwater/benchmark/models/logistic_regression.py",
          {"data", "train", "retrain", "truth", "gradients", "test_gradients", "solve", "score"}),
         ("headwater/benchmark/figures.py", {"report"}),
     ],

@@ -1,0 +1,1 @@
+"""Models of the benchmark, one file each: import `headwater.benchmark.models.NAME` directly."""

@@ -1,0 +1,92 @@
+"""Leave-one-out retraining of many models in one batched computation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headwater.benchmark.retraining.schedule import dropout_keys, epoch_order, initial_model
+from headwater.benchmark.retraining.stacked import ModelStack
+from headwater.benchmark.retraining.training import check_finite_loss
+from headwater.benchmark.settings.setting import Setting
+
+__all__ = ["leave_one_out"]
+
+_STACK_BYTES = 1 << 28
+
+
+def leave_one_out(
+    setting: Setting,
+    inputs: Tensor,
+    labels: Tensor,
+    removed: Sequence[int] | NDArray[np.integer],
+    seed: int,
+    models_at_once: int | None = None,
+) -> dict[str, Tensor]:
+    r"""Retrain without each removed sample.
+
+    All models, the full one among them, share initial weights, dropout masks and the order of all n
+    samples; the batch that holds the removed sample i lacks it: θ_-i follows the mean loss over
+    batch \ {i}. A batch that i alone made up gives a zero gradient. So f(full) - f(without i) is
+    the effect of the sample and not of another random order.
+
+    Args:
+        setting: Model, loss and recipe.
+        inputs: Training inputs (n, ...).
+        labels: int64 (n,).
+        removed: Indices (r,) of the samples to leave out, one model each.
+        seed: Seed of the shared training run.
+        models_at_once: Size of a stack; by default as many as fit into 256 MB of parameters.
+
+    Returns:
+        Stacked state dicts, name -> (1 + r, ...): first the full model, then one a removed sample.
+
+    Raises:
+        ValueError: If an index lies outside the training samples, or there is none.
+        FloatingPointError: If a loss becomes NaN or infinite.
+    """
+    indices = torch.as_tensor(np.asarray(removed, dtype=np.int64))
+    n = len(inputs)
+    if indices.ndim != 1 or len(indices) < 1 or not bool(((indices >= 0) & (indices < n)).all()):
+        raise ValueError(
+            f"removed must hold indices in [0, {n}) of shape (r >= 1,), got shape "
+            f"{tuple(indices.shape)}: pass the positions of training samples"
+        )
+    # Index -1 is no sample: the first model of the stack is the full one.
+    left_out = torch.cat([torch.tensor([-1]), indices])
+    if models_at_once is None:
+        models_at_once = _models_that_fit(setting, inputs, seed)
+    stacks = [
+        _train_without(setting, inputs, labels, chunk, seed).parameters
+        for chunk in left_out.split(models_at_once)
+    ]
+    return {name: torch.cat([stack[name] for stack in stacks]) for name in stacks[0]}
+
+
+def _train_without(
+    setting: Setting, inputs: Tensor, labels: Tensor, left_out: Tensor, seed: int
+) -> ModelStack:
+    model = initial_model(setting, seed, inputs)
+    stack = ModelStack(setting, [model] * len(left_out))
+    left_out = left_out.to(inputs.device)
+    for epoch in range(1, setting.recipe.epochs + 1):
+        order = epoch_order(seed, epoch, len(inputs)).to(inputs.device)
+        batches = order.split(setting.recipe.batch_size)
+        keys = dropout_keys(seed, epoch, len(batches), model)
+        keys = {name: words.to(inputs.device) for name, words in keys.items()}
+        total = inputs.new_zeros(len(left_out))
+        for step, batch in enumerate(batches):
+            present = (batch != left_out[:, None]).to(inputs.dtype)
+            weights = present / present.sum(dim=1, keepdim=True).clamp(min=1)
+            step_keys = {name: words[step] for name, words in keys.items()}
+            total += stack.step(inputs[batch], labels[batch], weights, step_keys, shared=True)
+        check_finite_loss(float(total.sum()), epoch, setting)
+    return stack
+
+
+def _models_that_fit(setting: Setting, inputs: Tensor, seed: int) -> int:
+    model = initial_model(setting, seed, inputs)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    return max(1, _STACK_BYTES // size)

@@ -1,0 +1,20 @@
+"""Logistic regression on MNIST-10: 5,000 train samples, 500 test samples."""
+
+from headwater.benchmark.datasets.mnist import load_samples
+from headwater.benchmark.models.logistic_regression import LogisticRegression
+from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.targets import cross_entropy, log_probability, logit, margin
+
+SETTING = Setting(
+    name="mnist-lr",
+    make_model=LogisticRegression,
+    load_data=load_samples,
+    loss=cross_entropy,
+    targets={
+        "loss": cross_entropy,
+        "margin": margin,
+        "logit": logit,
+        "log_probability": log_probability,
+    },
+    recipe=Recipe(learning_rate=0.01, batch_size=32, epochs=20),
+)

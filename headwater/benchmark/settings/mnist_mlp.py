@@ -1,0 +1,20 @@
+"""Multi-layer perceptron on MNIST-10: 5,000 train samples, 500 test samples."""
+
+from headwater.benchmark.datasets.mnist import load_samples
+from headwater.benchmark.models.mlp import MLP
+from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.targets import cross_entropy, log_probability, logit, margin
+
+SETTING = Setting(
+    name="mnist-mlp",
+    make_model=MLP,
+    load_data=load_samples,
+    loss=cross_entropy,
+    targets={
+        "loss": cross_entropy,
+        "margin": margin,
+        "logit": logit,
+        "log_probability": log_probability,
+    },
+    recipe=Recipe(learning_rate=0.01, batch_size=64, epochs=50, momentum=0.9),
+)

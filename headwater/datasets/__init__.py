@@ -1,1 +1,0 @@
-"""Data sets of the benchmark, one file each: import `headwater.datasets.NAME` directly."""

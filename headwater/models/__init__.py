@@ -1,1 +1,0 @@
-"""Models of the benchmark, one file each: import `headwater.models.NAME` directly."""

@@ -1,0 +1,112 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from headwater.benchmark.settings import get_setting, module_of_setting, setting_names
+from headwater.benchmark.settings.setting import Recipe
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_every_setting_loads_and_its_loss_fits_its_data(name):
+    setting = get_setting(name)
+    assert setting.name == name
+    samples = setting.load_data(ROOT / "data")
+    assert samples.train_inputs.shape == (5000, 784)
+    assert samples.test_labels.shape == (500,)
+    assert samples.train_inputs.dtype == torch.float32
+    assert samples.train_labels.dtype == torch.int64
+    batch = (samples.test_inputs[:3], samples.test_labels[:3])
+    assert setting.loss(setting.make_model(), batch).shape == (3,)
+    for target in setting.targets.values():
+        assert target(setting.make_model(), batch).shape == (3,)
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_named_source_files_exist(name):
+    assert (ROOT / f"{module_of_setting(name).replace('.', '/')}.py").is_file()
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "my_digits.py").write_text(
+        "import dataclasses\nfrom headwater.benchmark.settings import get_setting\n"
+        "MINE = dataclasses.replace(get_setting('mnist-lr'), name='mine')\nNUMBER = 3\n"
+    )
+    (tmp_path / "my_broken.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_setting_of_ones_own_is_named_by_its_import_path(own_module):
+    assert module_of_setting("my_digits:MINE") == "my_digits"
+    assert get_setting("my_digits:MINE").name == "mine"
+    assert get_setting("headwater.benchmark.settings.mnist_lr:SETTING") is get_setting("mnist-lr")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_digits:NUMBER", "must name a headwater.benchmark.settings.setting.Setting, got int"),
+        ("my_digits:OTHER", r"got nothing: define OTHER = Setting\(...\) in my_digits"),
+        ("no_such_module:X", "got none called 'no_such_module': install it"),
+        ("headwater.no_such:X", "got none called 'headwater.no_such'"),
+        ("my_digits:", "or an import path package.module:OBJECT, got 'my_digits:'"),
+        ("mnist_lr", "one of mnist-lr, mnist-mlp, or"),
+        ("setting", "one of mnist-lr, mnist-mlp, or"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_one_line(name, message, own_module):
+    with pytest.raises(ValueError, match=message) as refused:
+        get_setting(name)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_setting_lacks_is_not_blamed_on_its_name(own_module):
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        get_setting("my_broken:MINE")
+
+
+def test_recipes_of_the_paper():
+    assert get_setting("mnist-lr").recipe == Recipe(0.01, batch_size=32, epochs=20)
+    assert get_setting("mnist-mlp").recipe == Recipe(0.01, batch_size=64, epochs=50, momentum=0.9)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"one of mnist-lr, mnist-mlp, or .*, got 'mnist'"):
+        get_setting("mnist")
+
+
+def test_names_are_listed_without_importing_a_setting():
+    code = (
+        "import sys, headwater.benchmark.settings; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'headwater.benchmark.settings.mnist_lr')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.0},
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+    ],
+)
+def test_impossible_recipes_are_refused(change):
+    with pytest.raises(ValueError, match="a recipe needs"):
+        dataclasses.replace(Recipe(0.1, batch_size=2, epochs=1), **change)
+
+
+def test_training_can_stop_early():
+    setting = get_setting("mnist-lr")
+    assert setting.stopped_after(None) is setting
+    assert setting.stopped_after(3).recipe == dataclasses.replace(setting.recipe, epochs=3)
+    with pytest.raises(ValueError, match="ends after 20 epochs"):
+        setting.stopped_after(21)
