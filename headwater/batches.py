@@ -1,26 +1,35 @@
 """Batches: what a loader yields, and the guards at its door.
 
-A batch is a tensor, or a tuple, list, dict or dataclass of tensors whose first dimension is the
-sample. Leaves that are no tensors (a task name, None) are passed through untouched.
+A batch is a tensor, or a tuple, list, mapping or dataclass of tensors whose first dimension is the
+sample. A tensor without dimensions belongs to the batch as a whole. Leaves that are no tensors (a
+task name, None) are passed through untouched.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import UserDict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
+    "DataFingerprint",
     "batch_size",
     "check_ordered",
     "fingerprint",
     "map_tensors",
+    "sample_tensors",
+    "select",
+    "structure",
     "tensors_of",
     "to_device",
+    "with_sample_tensors",
     "with_tensors",
 ]
 
@@ -29,28 +38,24 @@ _SHUFFLING = ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler")
 
 
 def map_tensors(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
-    """Apply a function to every tensor of a batch and keep its structure."""
+    """Apply a function to every tensor of a batch and keep its structure.
+
+    Raises:
+        ValueError: if a mapping is neither a dict nor can be made of one.
+    """
     if isinstance(batch, Tensor):
         return function(batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
-        return dataclasses.replace(
-            batch, **{name: map_tensors(value, function) for name, value in fields.items()}
-        )
-    if isinstance(batch, dict):
-        return type(batch)((key, map_tensors(value, function)) for key, value in batch.items())
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(map_tensors(value, function) for value in batch))
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(map_tensors(value, function) for value in batch)
-    return batch
+    children = _children(batch)
+    if children is None:
+        return batch
+    return _rebuilt(batch, {key: map_tensors(child, function) for key, child in children.items()})
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
     """Return the tensors of a batch in the order in which `map_tensors` visits them."""
-    found: list[Tensor] = []
-    map_tensors(batch, found.append)
-    return found
+    if isinstance(batch, Tensor):
+        return [batch]
+    return [t for child in (_children(batch) or {}).values() for t in tensors_of(child)]
 
 
 def with_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
@@ -59,25 +64,76 @@ def with_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
     return map_tensors(batch, lambda _: next(replacement))
 
 
+def sample_tensors(batch: Batch) -> list[Tensor]:
+    """Return the tensors of a batch that hold samples: those with a first dimension."""
+    return [t for t in tensors_of(batch) if t.ndim]
+
+
+def with_sample_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
+    """Return the batch with the tensors that hold samples replaced, as `sample_tensors` has them."""
+    replacement = iter(tensors)
+    return map_tensors(batch, lambda t: next(replacement) if t.ndim else t)
+
+
+def select(batch: Batch, rows: slice | Tensor) -> Batch:
+    """Return some samples of a batch; what belongs to no sample stays as it is.
+
+    Args:
+        batch: n samples.
+        rows: a slice, or the numbers of samples on any device.
+
+    Example:
+        >>> select((torch.arange(3), torch.tensor(7)), slice(1, 3))
+        (tensor([1, 2]), tensor(7))
+    """
+
+    def rows_of(t: Tensor) -> Tensor:
+        if t.ndim == 0:
+            return t
+        return t[rows] if isinstance(rows, slice) else t[rows.to(t.device)]
+
+    return map_tensors(batch, rows_of)
+
+
 def batch_size(batch: Batch) -> int:
     """Return the number of samples of a batch.
 
     Raises:
-        ValueError: if the batch holds no tensor, or its tensors disagree on the first dimension.
+        ValueError: if no tensor holds samples, or the tensors disagree on the first dimension.
     """
-    sizes = {tuple(t.shape)[:1] for t in tensors_of(batch)}
-    if len(sizes) != 1 or () in sizes:
+    sizes = {len(t) for t in sample_tensors(batch)}
+    if len(sizes) != 1:
         raise ValueError(
-            "a batch must be tensors (or a tuple, list, dict or dataclass of them) that share "
+            "a batch must be tensors (or a tuple, list, mapping or dataclass of them) that share "
             f"their first dimension, got {type(batch).__name__} with first dimensions "
             f"{sorted(sizes)}; make the sample the first dimension of every tensor"
         )
-    return int(sizes.pop()[0])
+    return sizes.pop()
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move every tensor of a batch to a device."""
     return map_tensors(batch, lambda t: t.to(device))
+
+
+def structure(batch: Batch) -> Any:
+    """Return all of a batch but its samples: batches with equal structure may become one.
+
+    Returns:
+        What can be compared and hashed: types, keys, and each tensor's dtype, device and shape of
+        one sample. Other leaves are equal where they are the same object, or say that they are.
+
+    Example:
+        >>> structure((torch.ones(2, 3), "a")) == structure((torch.zeros(5, 3), "a"))
+        True
+    """
+    if isinstance(batch, Tensor):
+        value = None if batch.ndim else _bytes(batch).tobytes()
+        return Tensor, batch.dtype, batch.device, tuple(batch.shape[1:]), value
+    children = _children(batch)
+    if children is None:
+        return _Leaf(batch)
+    return type(batch), tuple((key, structure(child)) for key, child in children.items())
 
 
 def check_ordered(loader: Iterable[Batch], name: str) -> None:
@@ -108,7 +164,136 @@ def fingerprint(batch: Batch) -> str:
     """
     digest = hashlib.sha256()
     for t in tensors_of(batch):
-        flat = t.detach().reshape(-1).cpu()
         digest.update(f"{t.dtype} {tuple(t.shape)}".encode())
-        digest.update(flat.view(torch.uint8).numpy().data)
+        digest.update(_bytes(t))
     return digest.hexdigest()
+
+
+class DataFingerprint:
+    """A digest of the samples of a data set and of their order, however they are batched.
+
+    Each tensor of a batch has a stream of its own. Where a stream's dtype or the shape of one sample
+    changes, and where a tensor without dimensions takes another value, counts as well.
+
+    Example:
+        >>> one, two = DataFingerprint(), DataFingerprint()
+        >>> one.update(torch.arange(3))
+        >>> for batch in torch.arange(3).split(2):
+        ...     two.update(batch)
+        >>> one.hexdigest() == two.hexdigest(), one.count
+        (True, 3)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Samples so far."""
+        self.first: str | None = None
+        """The fingerprint of the first sample, as a batch of one."""
+        self.last: str | None = None
+        """The fingerprint of the last sample so far."""
+        self._streams: list[_Stream] = []
+
+    def update(self, batch: Batch) -> None:
+        """Add the samples of one batch.
+
+        Raises:
+            ValueError: if its tensors do not share their first dimension.
+        """
+        size = batch_size(batch)
+        if size == 0:
+            return
+        if self.first is None:
+            self.first = fingerprint(select(batch, slice(0, 1)))
+        self.last = fingerprint(select(batch, slice(size - 1, size)))
+        tensors = tensors_of(batch)
+        self._streams += [_Stream() for _ in tensors[len(self._streams) :]]
+        for stream, t in zip(self._streams, tensors, strict=False):
+            stream.update(t, self.count, self.count + size)
+        self.count += size
+
+    def hexdigest(self) -> str:
+        """Return the digest of all samples so far."""
+        parts = [str(self.count), *(stream.hexdigest() for stream in self._streams)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+class _Stream:
+    """The samples at one position of the batches; the layout says how to read the values."""
+
+    def __init__(self) -> None:
+        self.layout, self.values = hashlib.sha256(), hashlib.sha256()
+        self.kind, self.end = "", 0
+
+    def update(self, t: Tensor, start: int, end: int) -> None:
+        """Add what a batch of the samples from `start` to `end` has at this position."""
+        value = _bytes(t)
+        kind = f"{t.dtype} {tuple(t.shape[1:]) if t.ndim else value.tobytes().hex()}"
+        if kind != self.kind or self.end != start:
+            self.layout.update(f"..{self.end} {start}: {kind} ".encode())
+        if t.ndim:
+            self.values.update(value)
+        self.kind, self.end = kind, end
+
+    def hexdigest(self) -> str:
+        return f"{self.layout.hexdigest()} {self.values.hexdigest()} {self.end}"
+
+
+class _Leaf:
+    """What is no tensor, comparable and hashable whatever it is."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Leaf) or type(self.value) is not type(other.value):
+            return False
+        if self.value is other.value:
+            return True
+        try:
+            equal = self.value == other.value
+        except Exception:  # a foreign type may raise anything,
+            return False
+        return isinstance(equal, (bool, np.bool_)) and bool(equal)  # or answer with an array
+
+    def __hash__(self) -> int:
+        return hash(type(self.value))
+
+
+def _children(batch: Batch) -> dict[Any, Any] | None:
+    """Return the parts of a batch by key, None for a leaf."""
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
+    if isinstance(batch, Mapping):
+        return dict(batch.items())
+    if isinstance(batch, (tuple, list)):
+        return dict(enumerate(batch))
+    return None
+
+
+def _rebuilt(batch: Batch, children: dict[Any, Any]) -> Batch:
+    """Return a batch of the same type with other parts."""
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return dataclasses.replace(batch, **children)
+    if isinstance(batch, (dict, UserDict)):
+        # A copy keeps what is no item; it shares no items, unlike that of other mappings.
+        rebuilt = copy.copy(batch)
+        for key, child in children.items():
+            rebuilt[key] = child
+        return rebuilt
+    if isinstance(batch, Mapping):
+        try:
+            return type(batch)(children)  # type: ignore[call-arg]
+        except TypeError as error:
+            raise ValueError(
+                f"a mapping must be a dict, a UserDict or made of one, got {type(batch).__name__}; "
+                "make the loader yield a dict"
+            ) from error
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*children.values())
+    return type(batch)(children.values())
+
+
+def _bytes(t: Tensor) -> Any:
+    """Return the bits of a tensor, row after row."""
+    rows = t.detach().cpu().contiguous()  # whatever stride it says a single number has
+    return rows.as_strided((rows.numel(),), (1,)).view(torch.uint8).numpy()

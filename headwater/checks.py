@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import psutil
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-__all__ = ["check_finite", "check_memory", "check_positive", "check_shape"]
-
-GIB = 2**30
+__all__ = ["check_all_finite", "check_finite", "check_positive", "check_shape"]
 
 
 def check_positive(name: str, value: float, *, allow_zero: bool = False) -> None:
@@ -40,20 +39,12 @@ def check_finite(name: str, tensor: Tensor, first_row: int = 0) -> None:
         )
 
 
-def check_memory(what: str, needed: int, advice: str, device: torch.device) -> None:
-    """Raise MemoryError if an allocation would not fit, before it is tried.
+def check_all_finite(tensors: Mapping[str, Tensor], first_row: int = 0) -> None:
+    """Raise ValueError naming the first sample of a named tensor that holds a NaN or an infinity.
 
-    Args:
-        what: what would be allocated, for the message.
-        needed: bytes.
-        advice: what to do instead.
-        device: where it would be allocated.
+    One number leaves the device, however many tensors there are.
     """
-    if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    else:
-        available = psutil.virtual_memory().available
-    if needed > available:
-        raise MemoryError(
-            f"{what} needs {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are free; {advice}"
-        )
+    sums = [tensor.sum().double() for tensor in tensors.values()]
+    if sums and not bool(torch.isfinite(torch.stack(sums).sum())):
+        for name, tensor in tensors.items():
+            check_finite(name, tensor, first_row)

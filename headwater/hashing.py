@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["hash32"]
+__all__ = ["hash32", "uniform"]
 
 # lowbias32 multipliers (Wellons) and 2^32 divided by the golden ratio, as signed 32-bit numbers.
 _FIRST = 0x7FEB352D
@@ -27,7 +29,44 @@ def hash32(key: Tensor, count: int) -> Tensor:
         Uniform int32 words, shape (count,), on the device of the key.
     """
     index = torch.arange(count, dtype=torch.int32, device=key.device)
-    word = key + index.mul_(_GOLDEN)
+    return _mixed(key + index.mul_(_GOLDEN))
+
+
+def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
+    """Return u = (h + 1/2) / 2^32 in (0, 1), h a 32-bit hash of the seeds and the counters.
+
+    Each number k joins the hash as h ← mix(h ⊕ mix(k · 2^32/φ)), so u at one place depends on the
+    numbers there alone: not on how many places are asked for together, nor on the device.
+
+    Args:
+        seeds: integers >= 0 of any size, shared by all places.
+        counters: integer tensors below 2^32 on one device, which broadcast against each other.
+
+    Returns:
+        float64, the shape that the counters broadcast to.
+
+    Example:
+        >>> sample, position = torch.arange(3)[:, None], torch.arange(5)
+        >>> u = uniform([7], sample, position)
+        >>> bool((u[1:, :4] == uniform([7], sample[1:], position[:4])).all())
+        True
+    """
+    word = torch.tensor(_FIRST, dtype=torch.int32, device=counters[0].device)
+    for seed in seeds:
+        for shift in range(0, max(32, seed.bit_length()), 32):
+            word = _joined(word, torch.tensor(seed >> shift & 0xFFFFFFFF, device=word.device))
+    for counter in counters:
+        word = _joined(word, counter)
+    return (word.to(torch.float64) + (2.0**31 + 0.5)) * 2.0**-32
+
+
+def _joined(word: Tensor, number: Tensor) -> Tensor:
+    """Return the hash of a hash and one more number, int32 words."""
+    return _mixed(word ^ _mixed(number.to(torch.int64).mul(_GOLDEN).to(torch.int32)))
+
+
+def _mixed(word: Tensor) -> Tensor:
+    """Mix int32 words in place: a bijection of 2^32 numbers."""
     # `>>` keeps the sign: the mask turns it into a logical shift.
     word ^= (word >> 16).bitwise_and_(0xFFFF)
     word *= _FIRST

@@ -1,40 +1,181 @@
-"""The labels of a batch of classified samples."""
+"""The labels of a batch, and the logits that belong to them.
+
+A batch is ``(inputs..., labels)``, or a mapping with "labels" beside the keyword arguments of the
+model. A label is int64: one per sample, or one per position, where -100 means none.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from headwater.batches import Batch, batch_size
+from headwater.model_outputs import logits_of
 
-__all__ = ["labels_of"]
+__all__ = ["IGNORED", "labelled_logits", "labels_of", "position_labels", "with_labels"]
+
+IGNORED = -100
+"""The label of a position without one, as in PyTorch and transformers."""
 
 
 def labels_of(batch: Batch) -> Tensor:
-    """Return the class y_i of each sample of a batch (inputs..., labels).
+    """Return the class y_i of each sample of a batch.
 
     Args:
-        batch: a tuple or list whose last entry are the labels.
+        batch: a tuple or list whose last entry are the labels, or a mapping with "labels".
 
     Returns:
         int64 (n,).
 
     Raises:
-        ValueError: if the last entry is not one int64 label a sample.
+        ValueError: if there is not one int64 label per sample.
 
     Example:
         >>> labels_of((torch.ones(2, 3), torch.tensor([4, 0]))).tolist()
         [4, 0]
+        >>> labels_of({"input_ids": torch.ones(2, 3), "labels": torch.tensor([4, 0])}).tolist()
+        [4, 0]
     """
-    last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    if isinstance(batch, Mapping):
+        last = batch.get("labels")
+    else:
+        last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
     if not isinstance(last, Tensor) or last.dtype != torch.int64 or last.ndim != 1:
         got = type(batch).__name__ if last is None else "one that ends in a " + _kind(last)
         raise ValueError(
-            f"batches must be (inputs, labels) with one int64 label a sample, got {got}; "
-            "make the loader yield the labels last"
+            f"batches must be (inputs, labels) with one int64 label per sample, got {got}; "
+            "make the loader yield the labels last, or a mapping with 'labels'"
         )
     batch_size(batch)
     return last
+
+
+def with_labels(batch: Batch, labels: Tensor) -> Batch:
+    """Return the batch with other labels: in its last entry, or under "labels".
+
+    Args:
+        batch: ``(inputs..., labels)``, or a mapping; it is left as it is.
+        labels: what takes their place, or is added to a mapping without labels.
+
+    Example:
+        >>> with_labels(("x", torch.tensor([4, 0])), torch.tensor([1, 2]))
+        ('x', tensor([1, 2]))
+    """
+    if isinstance(batch, Mapping):
+        changed: Any = copy.copy(batch)
+        changed["labels"] = labels
+        return changed
+    if hasattr(batch, "_fields"):
+        return type(batch)(*batch[:-1], labels)
+    return type(batch)([*batch[:-1], labels])
+
+
+def position_labels(batch: Batch, causal: bool = False) -> Tensor:
+    """Return the label that the logits at each position are held against.
+
+    At position t it is the label y_t. Where the model is causal it is y_{t+1}, the next token; there is
+    none at the last position, nor where t or t+1 is padding (attention_mask 0). A mapping without
+    "labels" has its "input_ids" as labels then.
+
+    Args:
+        batch: ``(inputs..., labels)``, or a mapping with "labels".
+        causal: whether position t predicts the label of position t+1.
+
+    Returns:
+        int64 in the shape of the labels; -100 where there is none.
+
+    Raises:
+        ValueError: if the batch has no int64 labels, or too few positions to predict the next one.
+
+    Example:
+        >>> tokens = torch.tensor([[5, 6, 7]])
+        >>> position_labels({"input_ids": tokens}, causal=True).tolist()
+        [[6, 7, -100]]
+    """
+    entries = _entries(batch)
+    labels = entries.get("labels")
+    if labels is None and causal:
+        labels = entries.get("input_ids")
+    if labels is None:
+        got = type(batch).__name__ + (f" with {', '.join(map(str, entries))}" if entries else "")
+        raise ValueError(
+            f"a batch must be (inputs, labels) or a mapping with 'labels', got {got}; add the labels"
+        )
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise ValueError(f"labels must be int64, got {_kind(labels)}: pass class indices")
+    if not causal:
+        return labels
+    if labels.ndim != 2 or labels.shape[1] < 2:
+        raise ValueError(
+            "the labels of a causal model must have shape (batch, positions >= 2), got "
+            f"{tuple(labels.shape)}: pass one token per position"
+        )
+    following = pad(labels[:, 1:], (0, 1), value=IGNORED)
+    mask = entries.get("attention_mask")
+    if mask is None or mask.ndim != 2:  # one of pairs of positions says nothing of padding
+        return following
+    if mask.shape != labels.shape:
+        raise ValueError(
+            "attention_mask must have the shape of the labels of a causal model, "
+            f"{tuple(labels.shape)}, got {tuple(mask.shape)}: set labels to -100 where there is none"
+        )
+    real = mask.bool() & pad(mask[:, 1:], (0, 1)).bool()
+    return following.masked_fill(~real, IGNORED)
+
+
+def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """Call the model on a batch and return its logits beside the labels they are held against.
+
+    Args:
+        model: maps the inputs, or the keyword arguments, to logits in any form of `logits_of`.
+        batch: ``(inputs..., labels)``, or a mapping with "labels", which the model does not see.
+        causal: whether position t predicts the label of position t+1, see `position_labels`.
+
+    Returns:
+        The logits (n, T, C), in float32 at least, and int64 labels (n, T), -100 where there is none.
+        T = 1 where there is one label per sample.
+
+    Raises:
+        ValueError: if the logits or labels have another shape or type.
+
+    Example:
+        >>> logits, labels = labelled_logits(lambda x: x, (torch.ones(2, 3), torch.tensor([2, 0])))
+        >>> logits.shape, labels.tolist()
+        (torch.Size([2, 1, 3]), [[2], [0]])
+    """
+    labels = position_labels(batch, causal)
+    if isinstance(batch, Mapping):
+        output = model(**{name: t for name, t in batch.items() if name != "labels"})
+    else:
+        output = model(*batch[:-1])
+    logits = logits_of(output)
+    if logits.ndim < 2 or logits.shape[-1] < 2:
+        raise ValueError(
+            "logits must have shape (batch, n_classes >= 2) or (batch, positions, n_classes >= 2), got "
+            f"{tuple(logits.shape)}: make the model return one row of class scores per label"
+        )
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must be int64 of shape {tuple(logits.shape[:-1])}, got shape "
+            f"{tuple(labels.shape)}: pass one class index per row of logits"
+        )
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    n, positions = len(labels), labels.shape[1:].numel()
+    return logits.reshape(n, positions, logits.shape[-1]), labels.reshape(n, positions)
+
+
+def _entries(batch: Batch) -> dict[str, Any]:
+    """Return the entries of a mapping, or the labels of a tuple."""
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    known = isinstance(batch, (tuple, list)) and len(batch) > 1
+    return {"labels": batch[-1]} if known else {}
 
 
 def _kind(last: object) -> str:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from headwater.attention import explicit
 from headwater.batches import Batch, batch_size
 from headwater.checkpoints import Checkpoint, load_checkpoint
+from headwater.kernels import no_fast_path
 from headwater.parameters import ParameterLayout, select_parameters
 
 __all__ = ["AttributionTask", "BoundModel", "SampleFunction"]
@@ -58,9 +60,9 @@ class AttributionTask:
         self.loss = loss
         self.target = target if target is not None else loss
         self._names = select_parameters(model, layers)
-        self._caller = _Caller(copy.deepcopy(model).eval().requires_grad_(False))
+        self._caller = _Caller(explicit(copy.deepcopy(model)).eval().requires_grad_(False))
         if checkpoints is None:
-            checkpoints = [{k: v.detach().clone() for k, v in model.state_dict().items()}]
+            checkpoints = [self._caller.model.state_dict()]
         if isinstance(checkpoints, (str, Mapping)) or not isinstance(checkpoints, Sequence):
             checkpoints = [checkpoints]
         if not checkpoints:
@@ -124,6 +126,32 @@ class BoundModel:
         """Where the parameters are."""
         return next(iter(self.parameters.values())).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the parameters."""
+        return next(iter(self.parameters.values())).dtype
+
+    def leaves(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return parameters that gradients can be taken for; default: all selected ones."""
+        chosen = self.layout.names if names is None else names
+        return {name: self.parameters[name].detach().requires_grad_() for name in chosen}
+
+    def gradient(
+        self, function: SampleFunction, batch: Batch, names: Sequence[str] | None = None
+    ) -> Tensor:
+        """Return Σ_i ∇f_i over the samples of a batch, parameters in the order of names, (q,)."""
+        leaves = self.leaves(names)
+        with torch.enable_grad():
+            total = self.values(function, batch, {**self.parameters, **leaves}).sum()
+        found = [torch.zeros_like(t) for t in leaves.values()]
+        if total.requires_grad:
+            found = list(
+                torch.autograd.grad(
+                    total, list(leaves.values()), allow_unused=True, materialize_grads=True
+                )
+            )
+        return ParameterLayout.of(leaves).flatten(dict(zip(leaves, found, strict=True)))
+
     def values(
         self, function: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor] | None = None
     ) -> Tensor:
@@ -134,7 +162,8 @@ class BoundModel:
         """
         chosen = self.parameters if parameters is None else parameters
         state = {f"model.{name}": t for name, t in {**self.rest, **chosen}.items()}
-        values = functional_call(self.caller, state, (function, batch))
+        with no_fast_path():  # it calls no module, so that no hook would see a layer
+            values = functional_call(self.caller, state, (function, batch))
         if not isinstance(values, Tensor) or tuple(values.shape) != (batch_size(batch),):
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ValueError(

@@ -10,8 +10,9 @@ from torch import Tensor
 from headwater.attributors.attributor import Attributor, Rows
 from headwater.attributors.source import GradientSource
 from headwater.batches import Batch, batch_size, map_tensors, tensors_of, to_device, with_tensors
-from headwater.checks import check_finite, check_memory
+from headwater.checks import check_finite
 from headwater.gradients import GradientCapture
+from headwater.memory import check_memory
 from headwater.progress import track
 from headwater.projections import GradientProjection
 from headwater.solvers import State

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.batches import Batch, batch_size, to_device
+from headwater.model_outputs import logits_of, replace_logits
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["direction"]
@@ -20,7 +21,7 @@ def direction(
 ) -> float:
     """Return +1 for a target that rises when the loss falls, -1 for one that falls with it.
 
-    The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the output of the model. A method that values how much a
+    The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the logits of the model. A method that values how much a
     training sample *helps* a prediction multiplies its value by it: +1 for margin, logit and
     log-probability, -1 for the loss. Cost: two passes over the output.
 
@@ -51,7 +52,7 @@ def direction(
     if of_target.shape != of_loss.shape:
         raise ValueError(
             "loss and target must call the model on the same inputs, got outputs of "
-            f"{of_loss.shape[1]} and {of_target.shape[1]} numbers a sample; explain the loss"
+            f"{of_loss.shape[1]} and {of_target.shape[1]} numbers per sample; explain the loss"
         )
     products = -(of_target * of_loss).sum(1)
     rising, falling = int((products > 0).sum()), int((products < 0).sum())
@@ -65,17 +66,12 @@ def direction(
 
 
 def _output_gradients(model: BoundModel, function: SampleFunction, batch: Batch) -> Tensor:
-    """Return ∂f_i/∂z, z all outputs of the model in the order of its calls, (n, numbers)."""
+    """Return ∂f_i/∂z, z the logits of all calls of the model in their order, (n, numbers)."""
     outputs: list[Tensor] = []
 
-    def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                "the sign of a method without gradients needs a model that returns one tensor, got "
-                f"{type(output).__name__}; wrap the model so that it returns its logits"
-            )
-        outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()
+    def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        outputs.append(logits_of(output).detach().requires_grad_())
+        return replace_logits(output, outputs[-1].clone())
 
     n = batch_size(batch)
     with torch.enable_grad(), _hooked(model.module, hook):

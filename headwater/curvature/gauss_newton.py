@@ -14,13 +14,14 @@ from headwater.batches import Batch, to_device
 from headwater.curvature.curvature import Curvature, TrainingData
 from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
+from headwater.model_outputs import empty_output, logits_of, replace_logits
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["FullGaussNewton", "GaussNewtonOperator"]
 
 
 class GaussNewtonOperator(StreamedOperator):
-    """G = (1/n) Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i, z the output of the model and J_i = ∂z_i/∂θ.
+    """G = (1/n) Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i, z the logits of the model and J_i = ∂z_i/∂θ.
 
     It is the Hessian without the curvature of the model itself, positive semi-definite wherever the
     loss is convex in z, and equal to the Fisher matrix for cross-entropy and squared errors. A
@@ -28,8 +29,9 @@ class GaussNewtonOperator(StreamedOperator):
     all vectors of a block share the activations, and samples are streamed in chunks.
 
     Args:
-        model: the model at one checkpoint; the loss calls it once, and it returns one tensor.
-        function: loss(model, batch) -> (batch,), a function of that output.
+        model: the model at one checkpoint; the loss calls it once, and it returns z as
+            `headwater.model_outputs.logits_of` finds it.
+        function: loss(model, batch) -> (batch,), a function of these logits.
         batches: the training data, readable more than once.
 
     Raises:
@@ -52,17 +54,21 @@ class GaussNewtonOperator(StreamedOperator):
         """Return v ↦ Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i v over the samples of one chunk."""
         layout, theta = self.model.layout, self.model.parameters
 
-        def output(parameters: dict[str, Tensor]) -> Tensor:
-            return _output(self.model, self.function, batch, parameters)
+        empty: list[Any] = []
+
+        def logits(parameters: dict[str, Tensor]) -> Tensor:
+            found = _output(self.model, self.function, batch, parameters)
+            empty[:] = [empty_output(found)]
+            return logits_of(found)
 
         def total(z: Tensor) -> Tensor:
-            return self.function(_Output(self.model.module, z), batch).sum()
+            return self.function(_Output(self.model.module, empty[0], z), batch).sum()
 
-        z, pull_back = vjp(output, theta)[:2]
+        z, pull_back = vjp(logits, theta)[:2]
         slope = grad(total)
 
         def product(v: Tensor) -> Tensor:
-            moved = jvp(output, (theta,), (layout.unflatten(v),))[1]
+            moved = jvp(logits, (theta,), (layout.unflatten(v),))[1]
             return layout.flatten(pull_back(jvp(slope, (z,), (moved,))[1])[0])
 
         return vmap(product)
@@ -83,13 +89,14 @@ class FullGaussNewton(Curvature):
         batch = to_device(batch, model.device)
         with torch.no_grad():
             wanted = model.values(task.loss, batch)
-            z = _output(model, task.loss, batch, model.parameters)
-            found = task.loss(_Output(model.module, z), batch)
+            output = _output(model, task.loss, batch, model.parameters)
+            stand_in = _Output(model.module, empty_output(output), logits_of(output))
+            try:
+                found = task.loss(stand_in, batch)
+            except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
+                raise ValueError(_refusal(f"got none for these alone ({error})")) from error
         if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise ValueError(
-                "FullGaussNewton needs a loss that depends on the parameters through the model's "
-                "output alone, got another value for the same output; use ExactHessian"
-            )
+            raise ValueError(_refusal("got another value for the same logits"))
 
     def operator(
         self, source: TrainingData, estimated: Mapping[str, Tensor]
@@ -99,13 +106,19 @@ class FullGaussNewton(Curvature):
 
 
 class _Output:
-    """Stands for the model in the loss: a call returns z; attributes are the model's own."""
+    """Stands for the model in the loss: a call returns z, and attributes are the model's own.
 
-    def __init__(self, module: nn.Module, z: Tensor) -> None:
-        self._module, self._z = module, z
+    Args:
+        module: the model.
+        empty: what a call returns, without its tensors.
+        z: the logits that are put there.
+    """
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self._z
+    def __init__(self, module: nn.Module, empty: Any, z: Tensor) -> None:
+        self._module, self._empty, self._z = module, empty, z
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return replace_logits(self._empty, self._z)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -113,22 +126,30 @@ class _Output:
 
 def _output(
     model: BoundModel, loss: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor]
-) -> Tensor:
+) -> Any:
     """Return what the model returns where the loss calls it.
 
     Raises:
-        ValueError: if it is not called once, or does not return a tensor.
+        ValueError: if it is not called once, or returns no logits.
     """
     seen: list[Any] = []
-    handle = model.module.register_forward_hook(lambda _, args, z: seen.append(z))
+    handle = model.module.register_forward_hook(lambda _, args, output: seen.append(output))
     try:
         model.values(loss, batch, parameters)
     finally:
         handle.remove()
-    if len(seen) != 1 or not isinstance(seen[0], Tensor):
-        kinds = ", ".join(type(z).__name__ for z in seen) or "none"
+    if len(seen) != 1:
+        kinds = ", ".join(type(output).__name__ for output in seen) or "none"
         raise ValueError(
-            "the Gauss-Newton matrix needs a loss that calls the model once and gets one tensor, "
+            "the Gauss-Newton matrix needs a loss that calls the model once, "
             f"got {len(seen)} calls ({kinds}); use ExactHessian"
         )
+    logits_of(seen[0])
     return seen[0]
+
+
+def _refusal(got: str) -> str:
+    return (
+        "FullGaussNewton needs a loss that depends on the parameters through the model's logits alone, "
+        f"{got}; use ExactHessian"
+    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +15,11 @@ from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature, TrainingData
 from headwater.curvature.operator import ROWS
 from headwater.curvature.rows import RowOperator
-from headwater.curvature.sampled_labels import check_cross_entropy
+from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
-from headwater.task import AttributionTask, BoundModel, SampleFunction
+from headwater.hashing import uniform
+from headwater.labels import IGNORED, position_labels, with_labels
+from headwater.task import AttributionTask, BoundModel
 
 __all__ = ["SampledGaussNewton"]
 
@@ -70,12 +71,11 @@ class SampledGaussNewton(Curvature):
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no cross-entropy of (inputs, labels), or other classes than given."""
-        check_cross_entropy(model, task.loss, batch)
-        with torch.no_grad():
-            found = model.values(_classes, to_device(batch, model.device))
-        if self.draws is None and int(found[0]) != self.classes:
+        causal = check_cross_entropy(model, task.loss, batch) != targets.cross_entropy
+        found = _of_samples(model, to_device(batch, model.device), causal)[0].shape[1]
+        if self.draws is None and found != self.classes:
             raise ValueError(
-                f"classes must be the number of the model's logits, {int(found[0])}, got {self.classes}"
+                f"classes must be the number of the model's logits, {found}, got {self.classes}"
             )
 
     def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
@@ -91,19 +91,12 @@ class SampledGaussNewton(Curvature):
     ) -> Iterator[tuple[Gradients, Tensor]]:
         """Yield the gradients and scales of one other class a sample, batch by batch."""
         capture = GradientCapture(source.model, targets.cross_entropy)
-        stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed])))
         done, many = 0, 1 + self._others
-        for batch in source.batches:
-            inputs, labels = to_device((batch[0], batch[1]), source.model.device)
-            n = batch_size(batch)
-            uniform = torch.from_numpy(stream.random((n, self._others)))
-            for s in range(self._others):
-                with torch.no_grad():
-                    chosen = source.model.values(
-                        _other(s) if self.draws is None else _drawn,
-                        to_device((inputs, labels, uniform[:, s]), source.model.device),
-                    )
-                rows = capture((inputs, chosen), first_row=done)
+        for given in source.batches:
+            batch, n = to_device(given, source.model.device), batch_size(given)
+            shape = position_labels(batch).shape
+            for chosen in self._other_labels(source.model, batch, done):
+                rows = capture(with_labels(batch, chosen.view(shape)), first_row=done)
                 if self.draws is None:
                     p = torch.exp(-rows.values.to(torch.float64))
                 else:  # 1 - p_y, shared by the draws
@@ -111,29 +104,30 @@ class SampledGaussNewton(Curvature):
                 yield rows, (p * many).clamp_min(0.0).sqrt()
             done += n
 
-
-def _other(s: int) -> SampleFunction:
-    """Return the function that names the s-th class that is not the label, (n,)."""
-
-    def other(_: Any, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        labels = batch[1]
-        return s + (labels <= s).to(labels.dtype)
-
-    return other
-
-
-def _classes(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the number of logits at each sample, (n,)."""
-    logits = model(batch[0])
-    return torch.full((len(logits),), logits.shape[1])
+    def _other_labels(self, model: BoundModel, batch: Batch, first_row: int) -> Iterator[Tensor]:
+        """Yield one other class per sample, (n,): the s-th, or drawn with probability p_c / (1-p_y)."""
+        logits, labels = _of_samples(model, batch)
+        known = labels != IGNORED
+        others = logits.scatter(1, labels.where(known, 0)[:, None], -torch.inf)
+        samples = torch.arange(first_row, first_row + len(labels), device=labels.device)
+        for s in range(self._others):
+            if self.draws is None:
+                chosen = s + (labels <= s).to(labels.dtype)
+            else:
+                chosen = draw_classes(others, uniform([self.seed, s], samples))
+            yield chosen.where(known, IGNORED)
 
 
-def _drawn(model: Any, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Return a class other than the label, with probability p_c / (1-p_y), (n,)."""
-    inputs, labels, uniform = batch
-    logits = model(inputs).to(torch.float64)
-    others = logits.scatter(1, labels[:, None], -torch.inf).softmax(1)
-    first = (others.cumsum(1) <= uniform[:, None]).sum(1)
-    # The last sum is 1 up to rounding: a u beyond it takes the last class that is no label.
-    last = logits.shape[1] - 1 - (labels == logits.shape[1] - 1).to(labels.dtype)
-    return torch.minimum(first, last)
+def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """Return logits (n, C) and labels (n,).
+
+    Raises:
+        ValueError: if there is more than one label per sample.
+    """
+    logits, labels = bound_logits(model, batch, causal)
+    if labels.shape[1] != 1:
+        raise ValueError(
+            "SampledGaussNewton needs one label per sample, got sequences of "
+            f"{labels.shape[1]} positions; use FullGaussNewton"
+        )
+    return logits[:, 0], labels[:, 0]

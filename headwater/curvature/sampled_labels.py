@@ -5,77 +5,174 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
 from headwater.gradients import GradientCapture, Gradients
+from headwater.hashing import uniform
+from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["check_cross_entropy", "sampled_gradients"]
+__all__ = [
+    "bound_logits",
+    "check_cross_entropy",
+    "draw_classes",
+    "sampled_batches",
+    "sampled_gradients",
+]
+
+CAUSAL = targets.causal(targets.cross_entropy)
+LOSSES: tuple[SampleFunction, ...] = (targets.cross_entropy, CAUSAL)
+"""The losses that are -log p of a softmax, from which labels can be drawn."""
+
+WORKSPACE = 2**24
+"""Probabilities that are held at a time (128 MiB in float64, and as much for their sums)."""
 
 
 def sampled_gradients(
-    model: BoundModel, batches: Iterable[Batch], draws: int, seed: int
+    model: BoundModel,
+    batches: Iterable[Batch],
+    draws: int,
+    seed: int,
+    loss: SampleFunction = targets.cross_entropy,
 ) -> Iterator[Gradients]:
-    """Yield ∇(-log p_y) with y ~ softmax(model(inputs)), batch by batch, `draws` times each.
-
-    The label of sample i in draw d follows from the i-th number of stream d alone: it depends
-    neither on how the data is batched nor on any global generator.
+    """Yield ∇(-log p_y) with y ~ softmax(logits), batch by batch, `draws` times each.
 
     Args:
         model: the model at one checkpoint.
-        batches: ``(inputs, labels)``; the labels are not looked at.
-        draws: labels drawn a sample.
-        seed: of the streams.
+        batches: the data, see `sampled_batches`.
+        draws: labels drawn per sample.
+        seed: of the draws.
+        loss: what `check_cross_entropy` returned: the cross-entropy, plain or causal.
     """
-    capture = GradientCapture(model, targets.cross_entropy)
-    streams = [
-        np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, d])))
-        for d in range(draws)
-    ]
+    capture = GradientCapture(model, loss)
     done = 0
     for batch in batches:
-        inputs, n = batch[0], batch_size(batch)
-        for stream in streams:
-            uniform = torch.from_numpy(stream.random(n))
-            with torch.no_grad():
-                labels = model.values(_drawn, to_device((inputs, uniform), model.device))
-            yield capture((inputs, labels), first_row=done)
-        done += n
+        for drawn in sampled_batches(model, batch, draws, seed, done, loss):
+            yield capture(drawn, first_row=done)
+        done += batch_size(batch)
 
 
-def _drawn(model: Any, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Return the first class whose cumulated probability exceeds u, (n,)."""
-    inputs, uniform = batch
-    cumulated = model(inputs).to(torch.float64).softmax(1).cumsum(1)
-    # The last sum is 1 up to rounding: without the clamp a u beyond it would name no class.
-    return (cumulated <= uniform[:, None]).sum(1).clamp_max(cumulated.shape[1] - 1)
+def sampled_batches(
+    model: BoundModel,
+    batch: Batch,
+    draws: int,
+    seed: int,
+    first_row: int = 0,
+    loss: SampleFunction = targets.cross_entropy,
+) -> list[Batch]:
+    """Return a batch `draws` times, each label y_t drawn from softmax(z_t), the inputs as they are.
 
+    A number u follows from the seed, the draw, the sample and the rank of the position among those of
+    the sample that have a label: it depends neither on how the data is batched or padded, nor on the
+    device or any global generator. The label is the first class whose cumulated probability exceeds u.
 
-def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -> None:
-    """Check on one batch that the loss is the cross-entropy of (inputs, labels).
+    Args:
+        model: the model at one checkpoint.
+        batch: ``(inputs..., labels)``, or a mapping; of the labels only where there are any is read.
+        draws: labels drawn per sample and position.
+        seed: of the draws.
+        first_row: the number of samples before this batch.
+        loss: the cross-entropy, plain or causal.
+
+    Returns:
+        Batches of the same kind on the model's device; labels are -100 where there is none to draw.
 
     Raises:
-        ValueError: if it is not, so that there is no softmax to draw other labels from.
+        ValueError: if the logits or labels of the batch have another shape or type.
+
+    Reference:
+        Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
+
+    Example:
+        >>> from headwater import AttributionTask
+        >>> task = AttributionTask(torch.nn.Linear(3, 2), targets.cross_entropy)
+        >>> batch = torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
+        >>> [labels.shape for _, labels in sampled_batches(task.bind(), batch, draws=2, seed=0)]
+        [torch.Size([5]), torch.Size([5])]
+    """
+    batch, causal = to_device(batch, model.device), loss == CAUSAL
+    logits, labels = bound_logits(model, batch, causal)
+    shape, known = position_labels(batch, causal).shape, labels != IGNORED
+    samples = torch.arange(first_row, first_row + len(labels), device=labels.device)
+    found = []
+    for draw in range(draws):
+        u = uniform([seed, draw], samples[:, None], known.cumsum(1) - 1)
+        drawn = torch.full_like(labels, IGNORED)
+        drawn[known] = draw_classes(logits[known], u[known])
+        if causal:  # what position t predicts is the label of t+1
+            drawn = pad(drawn[:, :-1], (1, 0), value=IGNORED)
+        found.append(with_labels(batch, drawn.view(shape)))
+    return found
+
+
+def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Return the first class whose cumulated probability exceeds u, for each row.
+
+    Args:
+        logits: (r, C); a class with -inf is never drawn.
+        uniform: u in (0, 1), float64 (r,).
+
+    Returns:
+        int64 (r,).
+
+    Example:
+        >>> half = torch.tensor(0.5, dtype=torch.float64)
+        >>> draw_classes(torch.tensor([[0.0, 9.0], [9.0, 0.0]]), half.expand(2)).tolist()
+        [1, 0]
+    """
+    rows = max(1, WORKSPACE // logits.shape[1])
+    drawn = [torch.empty(0, dtype=torch.int64, device=logits.device)]
+    for z, u in zip(logits.split(rows), uniform.split(rows), strict=True):
+        cumulated = z.to(torch.float64).softmax(1).cumsum(1)
+        # The last sum is 1 up to rounding: a u beyond it takes the last class that has a probability.
+        cumulated /= cumulated[:, -1:].clone()
+        drawn.append((cumulated <= u[:, None]).sum(1))
+    return torch.cat(drawn)
+
+
+def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -> SampleFunction:
+    """Check on one batch that the loss is a cross-entropy of the model's logits, and say which.
+
+    Returns:
+        `headwater.targets.cross_entropy`, or `causal` of it: the one that has the values of the loss.
+
+    Raises:
+        ValueError: if it is neither, so that there is no softmax to draw other labels from.
     """
     batch = to_device(batch, model.device)
-    try:
-        with torch.no_grad():
-            wanted = model.values(targets.cross_entropy, batch)
-            found = model.values(loss, batch)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise ValueError(_refusal(f"got a batch or model without them ({error})")) from error
-    if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5):
-        worst = int((found - wanted).abs().argmax())
-        values = f"{float(found[worst]):.4g} instead of {float(wanted[worst]):.4g}"
-        raise ValueError(_refusal(f"got {values} at sample {worst}"))
+    cause, unlike = None, ""
+    for wanted in LOSSES:
+        try:
+            with torch.no_grad():
+                values = model.values(wanted, batch)
+                found = model.values(loss, batch)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            cause = cause or error
+            continue
+        if torch.allclose(found, values, rtol=1e-3, atol=1e-5):
+            return wanted
+        i = int((found - values).abs().argmax())
+        unlike = unlike or f"{float(found[i]):.4g} instead of {float(values[i]):.4g} at sample {i}"
+    raise ValueError(
+        "labels='sampled' needs batches with int64 labels whose loss is the cross-entropy of the "
+        "model's logits, headwater.targets.cross_entropy or causal(cross_entropy), got "
+        f"{unlike or f'a batch or model without them ({cause})'}; "
+        "use labels='empirical' for other losses"
+    ) from (None if unlike else cause)
 
 
-def _refusal(got: str) -> str:
-    return (
-        "labels='sampled' needs batches (inputs, int64 labels) whose loss is the cross-entropy of "
-        f"the model's logits, {got}; use labels='empirical' for other losses"
-    )
+def bound_logits(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """Return what `labelled_logits` does at a checkpoint, without gradients: (n, T, C) and (n, T)."""
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def keep(module: Any, batch: Batch) -> Tensor:
+        found.append(labelled_logits(module, batch, causal))
+        return torch.zeros(batch_size(batch))
+
+    with torch.no_grad():
+        model.values(keep, batch)
+    return found[0]

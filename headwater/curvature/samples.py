@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from headwater.batches import Batch, batch_size, map_tensors, tensors_of, with_tensors
+from headwater.batches import (
+    Batch,
+    batch_size,
+    sample_tensors,
+    select,
+    structure,
+    with_sample_tensors,
+)
 from headwater.curvature.operator import LinearOperator
 
 __all__ = ["SampleOperator", "select_samples"]
@@ -47,25 +53,9 @@ def select_samples(batches: Sequence[Batch], samples: Tensor) -> list[Batch]:
     for batch, size in zip(batches, sizes, strict=True):
         rows = samples[(samples >= start) & (samples < start + size)] - start
         if len(rows):
-            chosen.append(map_tensors(batch, lambda t, rows=rows: t[rows.to(t.device)]))  # type: ignore[misc]
+            chosen.append(select(batch, rows))
         start += size
-    if not all(_alike(chosen[0], batch) for batch in chosen):
+    if len({structure(batch) for batch in chosen}) != 1:
         return chosen
-    parts = zip(*(tensors_of(batch) for batch in chosen), strict=True)
-    return [with_tensors(chosen[0], [torch.cat(part) for part in parts])] if chosen else []
-
-
-def _alike(first: Batch, second: Batch) -> bool:
-    """Tell whether two batches differ in their samples only, so that these may become one batch."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return first.shape[1:] == second.shape[1:] and first.dtype == second.dtype
-    if type(first) is not type(second):
-        return False
-    if dataclasses.is_dataclass(first):
-        names = [f.name for f in dataclasses.fields(first)]
-        return all(_alike(getattr(first, name), getattr(second, name)) for name in names)
-    if isinstance(first, dict):
-        return list(first) == list(second) and all(_alike(first[k], second[k]) for k in first)
-    if isinstance(first, (tuple, list)):
-        return len(first) == len(second) and all(map(_alike, first, second))
-    return first is second or (first == second) is True  # an array would answer with an array
+    parts = zip(*(sample_tensors(batch) for batch in chosen), strict=True)
+    return [with_sample_tensors(chosen[0], [torch.cat(part) for part in parts])]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from headwater.batches import Batch, batch_size, map_tensors, to_device
+from headwater.batches import Batch, batch_size, select, to_device
 from headwater.curvature.samples import SampleOperator, select_samples
 from headwater.task import BoundModel, SampleFunction
 
@@ -131,5 +131,4 @@ class StreamedOperator(SampleOperator):
     def _chunks(self, samples: int) -> Iterator[Batch]:
         for batch in self.batches:
             for i in range(0, batch_size(batch), samples):
-                chunk = map_tensors(batch, lambda t, i=i: t[i : i + samples])  # type: ignore[misc]
-                yield to_device(chunk, self.device)
+                yield to_device(select(batch, slice(i, i + samples)), self.device)

@@ -1,75 +1,257 @@
-"""What every gradient representation can do."""
+"""The gradients of samples: a layout of parameters, and one term for each group of them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
-from headwater.projections import GradientProjection
+from headwater.gradients.dense import Dense
+from headwater.gradients.term import Term, concatenated
+from headwater.parameters import ParameterLayout
 
-__all__ = ["Gradients", "concatenate"]
+__all__ = ["Gradients", "GradientProjector", "Scheme", "concatenate"]
 
 
-class Gradients(ABC):
-    """The gradients ∇f_i (p,) of n samples, and the values f_i they were taken at.
+class GradientProjector(Protocol):
+    """A projection of gradients, such as all of `headwater.projections`."""
 
-    A representation is lossless unless it is projected. Slicing selects samples.
+    def of(self, gradients: Gradients) -> Gradients:
+        """Return P∇f_i."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Which parameters there are, and which of them are kept together.
+
+    Args:
+        layout: the order of all parameters in a dense gradient.
+        groups: names of the parameters of each term; together they are those of the layout.
     """
 
-    values: Tensor
-    """f_i, shape (n,)."""
+    layout: ParameterLayout
+    groups: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of_widths(cls, widths: Sequence[int], name: str = "block") -> Scheme:
+        """Return the scheme of vectors that are cut into blocks of columns."""
+        shapes = tuple((f"{name}.{b:04d}", (width,)) for b, width in enumerate(widths))
+        return cls(ParameterLayout(shapes), tuple((block,) for block, _ in shapes))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each group: that of its first parameter."""
+        return tuple(group[0] for group in self.groups)
+
+    @cached_property
+    def columns(self) -> tuple[tuple[slice, ...], ...]:
+        """Where each group lies in a dense gradient; neighbours are one slice."""
+        return tuple(_merged([self.layout.slices[n] for n in group]) for group in self.groups)
+
+    @property
+    def by_group(self) -> tuple[Scheme, ...]:
+        """One scheme per group."""
+        shapes = dict(self.layout.shapes)
+        return tuple(
+            Scheme(ParameterLayout(tuple((n, shapes[n]) for n in group)), (group,))
+            for group in self.groups
+        )
+
+    def take(self, vectors: Tensor, group: int) -> Tensor:
+        """Return what vectors (m, p) hold of a group, (m, width): a view if it is in one piece."""
+        parts = [vectors[:, columns] for columns in self.columns[group]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+@final
+class Gradients:
+    """The gradients ∇f_i (p,) of n samples, and the values f_i they were taken at.
+
+    Each group of parameters has a term of its own, in the form that is cheapest for it: products and
+    norms are sums over the groups, and no gradient is formed where factors are cheaper. Slicing
+    selects samples.
+
+    Args:
+        scheme: which parameters are in which group.
+        terms: one per group.
+        values: f_i at the samples, (n,).
+
+    Example:
+        >>> g = Gradients.of_vectors(torch.eye(2))
+        >>> g.inner(g).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, scheme: Scheme, terms: Sequence[Term], values: Tensor) -> None:
+        self.scheme, self.terms, self.values = scheme, tuple(terms), values
+
+    @classmethod
+    def of_vectors(
+        cls, vectors: Tensor, values: Tensor | None = None, widths: Sequence[int] = ()
+    ) -> Gradients:
+        """Return gradients that are vectors already, such as projected ones.
+
+        Args:
+            vectors: (n, p).
+            values: f_i, (n,); zeros if not given.
+            widths: how many columns each block has; default: one block.
+
+        Raises:
+            ValueError: if the vectors have another shape.
+        """
+        if vectors.ndim != 2:
+            raise ValueError(f"vectors must have shape (n, p), got {tuple(vectors.shape)}")
+        cut = list(widths) or [int(vectors.shape[1])]
+        terms = [Dense(block) for block in vectors.split(cut, 1)]
+        kept = vectors.new_zeros(len(vectors)) if values is None else values
+        return cls(Scheme.of_widths(cut), terms, kept)
 
     def __len__(self) -> int:
         """Return the number of samples n."""
         return len(self.values)
 
     @property
-    @abstractmethod
     def dimension(self) -> int:
         """The length p of one gradient (k when projected)."""
+        return self.scheme.layout.size
 
-    @abstractmethod
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers of a gradient belong to each group."""
+        return tuple(term.width for term in self.terms)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the gradients; values may have another."""
+        return self.terms[0].dtype if self.terms else self.values.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """The memory they take."""
+        return self.values.nbytes + sum(len(self) * term.bytes_per_sample for term in self.terms)
+
     def inner(self, other: Gradients) -> Tensor:
-        """Return all inner products ⟨∇f_i, ∇f'_j⟩, shape (n, m)."""
+        """Return all inner products ⟨∇f_i, ∇f'_j⟩, shape (n, m).
 
-    @abstractmethod
+        Raises:
+            ValueError: if the others are of other parameters.
+        """
+        if other.scheme != self.scheme:
+            raise ValueError(
+                "inner products need gradients of the same parameters, got "
+                f"{self.dimension} and {other.dimension} of them in {len(self.terms)} and "
+                f"{len(other.terms)} groups; capture both with the same model and layers"
+            )
+        total = torch.zeros(len(self), len(other), dtype=self.dtype, device=self.device)
+        for mine, theirs in zip(self.terms, other.terms, strict=True):
+            mine.add_inner(theirs, total)
+        return total
+
+    def inner_vectors(self, vectors: Tensor) -> Tensor:
+        """Return ⟨∇f_i, v_j⟩ for vectors (m, p) in the layout's order, shape (n, m).
+
+        Raises:
+            ValueError: if the vectors have another length.
+        """
+        if vectors.shape[1] != self.dimension:
+            raise ValueError(
+                f"vectors must have {self.dimension} columns, got {vectors.shape[1]}; "
+                "projected and whole gradients cannot be mixed"
+            )
+        total = vectors.new_zeros(len(self), len(vectors))
+        for group, term in enumerate(self.terms):
+            total += term.inner_vectors(self.scheme.take(vectors, group))
+        return total
+
     def squared_norms(self) -> Tensor:
-        """Return ‖∇f_i‖², shape (n,)."""
+        """Return ‖∇f_i‖², (n,)."""
+        total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
+        for term in self.terms:
+            total += term.squared_norms()
+        return total
 
-    @abstractmethod
     def dense(self) -> Tensor:
-        """Return the gradients as vectors, shape (n, p)."""
+        """Return the gradients as vectors in the layout's order, (n, p)."""
+        if len(self.terms) == 1 and len(self.scheme.columns[0]) == 1:
+            return self.terms[0].dense()
+        out = torch.empty(len(self), self.dimension, dtype=self.dtype, device=self.device)
+        for columns, term in zip(self.scheme.columns, self.terms, strict=True):
+            start, formed = 0, term.dense()
+            for part in columns:
+                width = part.stop - part.start
+                out[:, part] = formed[:, start : start + width]
+                start += width
+        return out
 
-    @abstractmethod
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return some columns of `dense`, (n, stop - start); no others are ever formed."""
+        found = []
+        for first, last, group, offset in self._pieces:
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                shift = offset - first
+                found.append(self.terms[group].columns(low + shift, high + shift))
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return some columns of `dense`, given by ascending coordinates (k,), shape (n, k)."""
+        found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
+        for first, last, group, offset in self._pieces:
+            inside = coordinates[(coordinates >= first) & (coordinates < last)]
+            found.append(self.terms[group].entries(inside - first + offset))
+        return torch.cat(found, 1)
+
+    @cached_property
+    def _pieces(self) -> list[tuple[int, int, int, int]]:
+        """All columns in order: first, last, the group, and where they start in its term."""
+        pieces = []
+        for group, columns in enumerate(self.scheme.columns):
+            offset = 0
+            for part in columns:
+                pieces.append((part.start, part.stop, group, offset))
+                offset += part.stop - part.start
+        return sorted(pieces)
+
+    def by_group(self) -> list[Gradients]:
+        """Return the gradients of each group of parameters on its own."""
+        pairs = zip(self.scheme.by_group, self.terms, strict=True)
+        return [Gradients(scheme, (term,), self.values) for scheme, term in pairs]
+
+    def project(self, projection: GradientProjector) -> Gradients:
+        """Return the projected gradients P∇f_i (k,), without ever holding P."""
+        return projection.of(self)
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return what a store must keep; every tensor has the sample as first dimension."""
+        """Return what a store must keep: ``<group>.<tensor>`` and ``values``."""
+        found = {"values": self.values}
+        for name, term in zip(self.scheme.names, self.terms, strict=True):
+            found.update({f"{name}.{part}": tensor for part, tensor in term.tensors().items()})
+        return found
 
-    @abstractmethod
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Gradients:
-        """Return gradients of the same scheme made of other tensors (the inverse of `tensors`)."""
-
-    @abstractmethod
-    def project(self, projection: GradientProjection) -> Gradients:
-        """Return the projected gradients P∇f_i, without ever holding P."""
-
-    def layer_columns(self) -> list[list[slice]]:
-        """Return where each layer's parameters lie in a dense gradient; one layer if not known."""
-        return [[slice(0, self.dimension)]]
-
-    def by_layer(self) -> list[Gradients]:
-        """Return the gradients of each layer on its own, in the order of `layer_columns`."""
-        return [self]
+        """Return gradients of the same form made of other tensors (the inverse of `tensors`)."""
+        terms = [
+            term.with_tensors({part: tensors[f"{name}.{part}"] for part in term.tensors()})
+            for name, term in zip(self.scheme.names, self.terms, strict=True)
+        ]
+        return Gradients(self.scheme, terms, tensors["values"])
 
     def __getitem__(self, rows: slice | Tensor) -> Gradients:
         """Return the gradients of some of the samples."""
-        return self.with_tensors({name: t[rows] for name, t in self.tensors().items()})
+        return Gradients(self.scheme, [term[rows] for term in self.terms], self.values[rows])
 
 
 def concatenate(blocks: Sequence[Gradients]) -> Gradients:
-    """Join blocks of one representation along the samples.
+    """Join blocks of gradients of one scheme along the samples.
 
     Raises:
         ValueError: if there is no block.
@@ -78,15 +260,15 @@ def concatenate(blocks: Sequence[Gradients]) -> Gradients:
         raise ValueError("concatenate needs at least one block of gradients, got none")
     if len(blocks) == 1:
         return blocks[0]
-    parts = [block.tensors() for block in blocks]
-    joined = {name: torch.cat(_padded([part[name] for part in parts])) for name in parts[0]}
-    return blocks[0].with_tensors(joined)
+    terms = [concatenated(parts) for parts in zip(*(b.terms for b in blocks), strict=True)]
+    return Gradients(blocks[0].scheme, terms, torch.cat([block.values for block in blocks]))
 
 
-def _padded(parts: list[Tensor]) -> list[Tensor]:
-    """Give factors of different numbers of positions T one length: zero rows add nothing."""
-    if parts[0].ndim != 3:
-        return parts
-    positions = max(part.shape[1] for part in parts)
-    pad = torch.nn.functional.pad
-    return [pad(part, (0, 0, 0, positions - part.shape[1])) for part in parts]
+def _merged(slices: Sequence[slice]) -> tuple[slice, ...]:
+    found: list[slice] = []
+    for s in slices:
+        if found and found[-1].stop == s.start:
+            found[-1] = slice(found[-1].start, s.stop)
+        else:
+            found.append(s)
+    return tuple(found)

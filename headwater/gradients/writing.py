@@ -8,7 +8,8 @@ from pathlib import Path
 from headwater.batches import Batch
 from headwater.gradients.capture import GradientCapture
 from headwater.gradients.gradients import Gradients
-from headwater.gradients.store import StoreDescription, StoreWriter
+from headwater.gradients.store_format import StoreDescription
+from headwater.gradients.store_writer import StoreWriter
 from headwater.progress import track
 
 __all__ = ["write_gradients"]

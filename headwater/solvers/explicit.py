@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headwater.checks import check_memory, check_positive, check_shape
+from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
+from headwater.memory import check_memory
 from headwater.solvers.solver import Solution, Solver, State
 
 __all__ = ["Explicit"]

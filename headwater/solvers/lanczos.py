@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headwater.checks import check_finite, check_memory, check_positive, check_shape
+from headwater.checks import check_finite, check_positive, check_shape
 from headwater.curvature import LinearOperator
 from headwater.gradients import DenseGradients, Gradients
+from headwater.memory import check_memory
 from headwater.solvers.solver import Solution, Solver, State, relative_residuals
 
 __all__ = ["Lanczos", "krylov_basis", "largest_eigenvalue"]

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from headwater.checks import check_memory, check_positive, check_shape
+from headwater.checks import check_positive, check_shape
 from headwater.curvature import ROWS, LinearOperator
 from headwater.curvature.rows import rows_of
 from headwater.gradients import DenseGradients, Gradients
+from headwater.memory import check_memory
 from headwater.solvers.solver import Solution, Solver, State, direct_solution
 
 __all__ = ["Woodbury"]

@@ -1,0 +1,47 @@
+"""Which form a term is kept in: the cheaper one, and the way back from JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from headwater.gradients.dense import Dense
+from headwater.gradients.matrix import Matrix
+from headwater.gradients.outer import Outer
+from headwater.gradients.rows import Rows
+from headwater.gradients.sums import Sum
+from headwater.gradients.term import Term
+
+__all__ = ["empty", "smaller"]
+
+
+def smaller(term: Term) -> Term:
+    """Return a term as it is, or formed where that takes no more bytes.
+
+    Fewer numbers are also fewer operations: of factors an inner product costs T² (d_in + d_out),
+    formed d_in · d_out, so what is larger in memory than its formed gradient, T (d_in + d_out) ≥
+    d_in · d_out, is never cheaper to multiply.
+    """
+    if isinstance(term, Dense) or term.bytes_per_sample < term.width * term.dtype.itemsize:
+        return term
+    return term.formed()
+
+
+def empty(form: dict[str, Any]) -> Term:
+    """Return a term of no samples in a form, whose `with_tensors` makes one of tensors.
+
+    Args:
+        form: what `Term.form` returned.
+    """
+    nothing = torch.zeros(0, 0, 0)
+    match form["kind"]:
+        case "outer":
+            return Outer(nothing, nothing, form["bias"], form["transposed"])
+        case "rows":
+            return Rows(torch.zeros(0, 0, dtype=torch.int64), nothing, form["size"])
+        case "sum":
+            return Sum(tuple(empty(part) for part in form["terms"]))
+        case _:
+            matrix = None if form["matrix"] is None else Matrix(*form["matrix"])
+            return Dense(nothing[0], matrix)

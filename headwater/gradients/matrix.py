@@ -1,0 +1,75 @@
+"""How the gradient of a weight matrix, and of the bias beside it, lies in a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Matrix"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The shape (d_out, d_in) of a weight whose module computes W x + b.
+
+    As a vector the weight comes first, entry by entry as its parameter is stored, then the bias. As a
+    matrix the bias is the last column: the weight of one more input that is always 1.
+
+    Args:
+        d_out: rows.
+        d_in: columns, without the bias.
+        bias: whether there is a bias.
+        transposed: whether the parameter is stored as (d_in, d_out).
+    """
+
+    d_out: int
+    d_in: int
+    bias: bool = False
+    transposed: bool = False
+
+    @property
+    def width(self) -> int:
+        """Numbers in one vector: d_out · d_in (+ d_out)."""
+        return self.d_out * (self.d_in + self.bias)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the matrix: d_in (+ 1)."""
+        return self.d_in + self.bias
+
+    def split(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights (n, d_out, d_in) and biases (n, d_out or 0) of vectors (n, width)."""
+        count = self.d_out * self.d_in
+        weights = vectors[:, :count]
+        if self.transposed:
+            return weights.unflatten(1, (self.d_in, self.d_out)).mT, vectors[:, count:]
+        return weights.unflatten(1, (self.d_out, self.d_in)), vectors[:, count:]
+
+    def join(self, weights: Tensor, biases: Tensor | None) -> Tensor:
+        """Return the vectors (n, width) of weights (n, d_out, d_in) and biases (n, d_out)."""
+        flat = (weights.mT if self.transposed else weights).flatten(1)
+        return torch.cat([flat, biases], 1) if self.bias and biases is not None else flat
+
+    def matrices(self, vectors: Tensor) -> Tensor:
+        """Return vectors (n, width) as matrices (n, d_out, d_in (+ 1))."""
+        weights, biases = self.split(vectors)
+        return torch.cat([weights, biases.unsqueeze(2)], 2) if self.bias else weights
+
+    def vectors(self, matrices: Tensor) -> Tensor:
+        """Return matrices (n, d_out, d_in (+ 1)) as vectors (n, width)."""
+        if not self.bias:
+            return self.join(matrices, None)
+        return self.join(matrices[:, :, :-1], matrices[:, :, -1])
+
+    def places(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """Return row and column of coordinates (k,) of a vector; a bias has the column d_in."""
+        count = self.d_out * self.d_in
+        if self.transposed:
+            rows, columns = coordinates % self.d_out, coordinates // self.d_out
+        else:
+            rows, columns = coordinates // self.d_in, coordinates % self.d_in
+        is_bias = coordinates >= count
+        rows = torch.where(is_bias, coordinates - count, rows)
+        return rows, columns.masked_fill(is_bias, self.d_in)

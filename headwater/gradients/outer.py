@@ -1,0 +1,230 @@
+"""Gradients kept as sums of outer products: of Linear layers, and of convolutions unfolded.
+
+For z_t = W a_t + b the gradient of sample i is  ∂f_i/∂W = Σ_t e_it a_itᵀ  and  ∂f_i/∂b = Σ_t e_it,
+with a (n, T, d_in) the inputs, e (n, T, d_out) the gradients with respect to z, and t any position:
+a token, a pixel, or one of several calls of a shared module. The bias is the weight of one more
+input that is always 1, so ⟨∇f_i, ∇f_j⟩ = Σ_st (a_is·a_jt + 1)(e_is·e_jt).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.gradients.dense import Dense
+from headwater.gradients.matrix import Matrix
+from headwater.gradients.sums import Sum
+from headwater.gradients.term import WORKSPACE, LinearMap, Moments, Term, blocks_of
+
+__all__ = ["Outer"]
+
+BLOCK = 2**23
+"""Numbers that are formed at once on their way into a matrix product (32 MiB in float32)."""
+GATHER = 16
+"""The time of one gathered product in multiply-additions of a matrix product, as measured."""
+CACHE = 2**20
+"""Numbers of a Gram block that are multiplied while they are still in the processor's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outer(Term):
+    """G_i = Σ_t e_it a_itᵀ, the gradients of a weight, with those of its bias.
+
+    Args:
+        inputs: a, (n, T, d_in).
+        output_gradients: e, (n, T, d_out).
+        bias: whether the bias belongs to the gradient.
+        transposed: whether the weight is stored as (d_in, d_out).
+    """
+
+    inputs: Tensor
+    output_gradients: Tensor
+    bias: bool = False
+    transposed: bool = False
+
+    @property
+    def matrix(self) -> Matrix:  # type: ignore[override]
+        """The shape of the weight."""
+        d_in, d_out = int(self.inputs.shape[2]), int(self.output_gradients.shape[2])
+        return Matrix(d_out, d_in, self.bias, self.transposed)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def width(self) -> int:
+        """Numbers in one formed gradient: d_out · d_in (+ d_out)."""
+        return self.matrix.width
+
+    def dense(self) -> Tensor:
+        """Return the gradients, formed, (n, width)."""
+        biases = self.output_gradients.sum(1) if self.bias else None
+        return self.matrix.join(self._weights(), biases)
+
+    def _weights(self) -> Tensor:
+        return torch.einsum("nto,nti->noi", self.output_gradients, self.inputs)
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return columns start … stop of `dense`, from the rows of the weight that they lie in."""
+        left, right = self.inputs, self.output_gradients
+        if not self.transposed:
+            left, right = right, left
+        inner = int(right.shape[2])
+        split = int(left.shape[2]) * inner
+        if start >= split:
+            return self.output_gradients[:, :, start - split : stop - split].sum(1)
+        if stop > split:
+            return torch.cat([self.columns(start, split), self.columns(split, stop)], 1)
+        first, last = start // inner, -(-stop // inner)
+        whole = torch.einsum("ntr,ntc->nrc", left[:, :, first:last], right).flatten(1)
+        return whole[:, start - first * inner : stop - first * inner]
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return the columns of `dense` at coordinates (k,), gathered or formed."""
+        t, k = int(self.inputs.shape[1]), len(coordinates)
+        if t * GATHER * k > (t + GATHER) * self.width:
+            return super().entries(coordinates)
+        rows, columns = self.matrix.places(coordinates)
+        ones = self.inputs.new_ones((*self.inputs.shape[:2], 1))
+        step = max(1, WORKSPACE // max(1, t * k))
+        parts = [self.inputs.new_zeros(0, k)]
+        for i in range(0, len(self), step):
+            a = self.inputs[i : i + step]
+            if self.bias:
+                a = torch.cat([a, ones[i : i + step]], 2)
+            e = self.output_gradients[i : i + step]
+            parts.append((e[:, :, rows] * a[:, :, columns]).sum(1))
+        return torch.cat(parts)
+
+    def add_inner(self, other: Term, out: Tensor) -> None:
+        """Add ⟨g_i, g'_j⟩ to out (n, m), by the cheaper of two exact routes."""
+        if not isinstance(other, Outer):
+            other.add_inner(self, out.T)
+            return
+        (n, s, d_in), (m, t, d_out) = self.inputs.shape, other.output_gradients.shape
+        factored = n * m * s * t * (d_in + d_out)
+        formed = (n * s + m * t) * d_in * d_out + n * m * d_in * d_out
+        if factored > formed:
+            out += self.inner_vectors(other.dense())
+            return
+        rows = max(1, CACHE // max(1, s * m * t))
+        for i in range(0, n, rows):
+            part = out[i : i + rows]
+            inputs, outputs = self._gram(other, slice(i, i + rows))
+            if s == t == 1:
+                part.addcmul_(inputs, outputs)
+            else:
+                part += inputs.mul_(outputs).view(len(part), s, m, t).sum((1, 3))
+
+    def _gram(self, other: Outer, rows: slice) -> tuple[Tensor, Tensor]:
+        """Return a_is·a_jt + 1 and e_is·e_jt, (n·s, m·t)."""
+        a, e = self.inputs[rows].flatten(0, 1), self.output_gradients[rows].flatten(0, 1)
+        one = a.new_ones(()) if self.bias else a.new_zeros(())
+        inputs = torch.addmm(one, a, other.inputs.flatten(0, 1).T)
+        return inputs, e @ other.output_gradients.flatten(0, 1).T
+
+    def inner_vectors(self, vectors: Tensor) -> Tensor:
+        """Return ⟨g_i, v_j⟩ for vectors (m, width), (n, m), by the route that moves less memory.
+
+        A few samples at a time: e_i · (V_j a_i) without a gradient, or a matrix product with the
+        gradients, formed.
+        """
+        (_, t, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
+        weights, biases = self.matrix.split(vectors)
+        out = vectors.new_empty(len(self), len(vectors))
+        through_vectors = t == 1 and len(vectors) < d_in // 2
+        moved = len(vectors) * d_out if through_vectors else d_in * d_out
+        rows, flat = max(16, BLOCK // max(1, moved)), weights.flatten(1).T
+        for i in range(0, len(out), rows):
+            part, into = self[i : i + rows], out[i : i + rows]
+            if through_vectors:
+                products = part.inputs[:, 0] @ weights.mT
+                torch.sum(products.mul_(part.output_gradients[:, 0]), 2, out=into.T)
+            else:
+                torch.mm(part._weights().flatten(1), flat, out=into)
+            if self.bias:
+                into.addmm_(part.output_gradients.sum(1), biases.T)
+        return out
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖g_i‖², (n,), from t × t Gram matrices where they are smaller than the gradient."""
+        a, e = self.inputs, self.output_gradients
+        t = int(a.shape[1])
+        if t == 1:
+            return (a.square().sum((1, 2)) + self.bias) * e.square().sum((1, 2))
+        if t * (a.shape[2] + e.shape[2]) > a.shape[2] * e.shape[2]:
+            return super().squared_norms()
+        return ((a @ a.mT + float(self.bias)) * (e @ e.mT)).sum((1, 2))
+
+    def weighted_squares(self, weights: Tensor) -> Tensor:
+        """Return Σ_kl weights_kl G_i,kl², (n,) in float64."""
+        if self.inputs.shape[1] != 1:
+            return super().weighted_squares(weights)
+        e, a = self.output_gradients[:, 0].double(), self.with_one()[:, 0].double()
+        # The square of an outer product is the outer product of the squares.
+        return ((e.square() @ weights.double()) * a.square()).sum(1)
+
+    def sum_of_squares(self) -> Tensor:
+        """Return Σ_i G_i², entry by entry, in float64."""
+        if self.inputs.shape[1] != 1:
+            return super().sum_of_squares()
+        e, a = self.output_gradients[:, 0].double(), self.with_one()[:, 0].double()
+        return (e.square().T @ a.square()).flatten()
+
+    def with_one(self) -> Tensor:
+        """Return the inputs with the bias's constant 1 as the last one, (n, T, d_in (+ 1))."""
+        a = self.inputs
+        return torch.cat([a, a.new_ones(*a.shape[:-1], 1)], -1) if self.bias else a
+
+    def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Outer:
+        """Return L_out G_i L_inᵀ = Σ_t (L_out e_it)(L_in [a_it; 1])ᵀ."""
+        a, e = self.with_one(), self.output_gradients
+        return Outer(
+            a if inputs is None else inputs(a),
+            e if outputs is None else outputs(e),
+        )
+
+    def moments(self, reduce: bool = False) -> Moments:
+        """Return the second moments; positions that no output gradient reaches do not count."""
+        a, e = self.with_one().double(), self.output_gradients.double()
+        if reduce:
+            live = (e != 0).any(2)
+            count = live.sum(1).clamp_min(1)[:, None]
+            a, e = (a * live[:, :, None]).sum(1) / count, e.sum(1)
+        else:
+            a, e = a.flatten(0, 1), e.flatten(0, 1)
+            if self.inputs.shape[1] > 1:  # else padding, and so the batches, would change the mean
+                live = e.any(1)
+                a, e = a[live], e[live]
+        return Moments(a.T @ a, e.T @ e, len(a))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return {"inputs": a, "output_gradients": e}."""
+        return {"inputs": self.inputs, "output_gradients": self.output_gradients}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Outer:
+        """Return the same kind of term made of other tensors."""
+        return Outer(tensors["inputs"], tensors["output_gradients"], self.bias, self.transposed)
+
+    def form(self) -> dict[str, Any]:
+        """Return {"kind": "outer", ...}."""
+        return {"kind": "outer", "bias": self.bias, "transposed": self.transposed}
+
+    def formed(self) -> Dense:
+        """Return the same gradients as a `Dense` term."""
+        parts = [part.dense() for part in blocks_of(self)]
+        return Dense(parts[0] if len(parts) == 1 else torch.cat(parts), self.matrix)
+
+    def plus(self, other: Term) -> Term:
+        """Return g_i + g'_i: of one kind, more positions."""
+        if isinstance(other, Dense):
+            return other.plus(self)
+        if not isinstance(other, Outer) or other.form() != self.form():
+            return Sum.of(self, other)
+        return self.with_tensors(
+            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
+        )

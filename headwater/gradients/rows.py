@@ -1,0 +1,199 @@
+"""Gradients kept as rows of a table: of embeddings, whose inputs are one-hot.
+
+The gradient of sample i is  G_i = Σ_t e_it u(index_it)ᵀ  with u(v) the unit vector of token v: row v
+of the table (V, d) gets the sum of the output gradients e_it at the positions that look it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.gradients.dense import Dense
+from headwater.gradients.matrix import Matrix
+from headwater.gradients.outer import Outer
+from headwater.gradients.sums import Sum
+from headwater.gradients.term import WORKSPACE, LinearMap, Moments, Term, blocks_of
+
+__all__ = ["Rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Term):
+    """The gradients of a table of V rows.
+
+    Args:
+        index: which row each position looks up, int64 (n, T).
+        output_gradients: e, (n, T, d); zero where a position does not count.
+        size: V.
+    """
+
+    index: Tensor
+    output_gradients: Tensor
+    size: int
+
+    @property
+    def matrix(self) -> Matrix:  # type: ignore[override]
+        """The shape: the inputs are one-hot, and the table is stored one input after the other."""
+        return Matrix(int(self.output_gradients.shape[2]), self.size, transposed=True)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def width(self) -> int:
+        """Numbers in one formed gradient: V · d."""
+        return self.matrix.width
+
+    def dense(self) -> Tensor:
+        """Return the gradients, formed, (n, V · d)."""
+        return self._table(0, self.size).flatten(1)
+
+    def _table(self, first: int, last: int) -> Tensor:
+        """Return rows first … last of the gradients, (n, last - first, d)."""
+        inside = (self.index >= first) & (self.index < last)
+        e = self.output_gradients * inside[:, :, None]
+        place = (self.index - first).masked_fill(~inside, 0)[:, :, None].expand_as(e)
+        table = e.new_zeros(len(self), last - first, e.shape[2])
+        return table.scatter_add_(1, place, e)
+
+    def combined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows that each sample changes: samples (u,), rows (u,), and their sums (u, d)."""
+        samples = torch.arange(len(self), device=self.index.device)[:, None]
+        keys = (samples * self.size + self.index).flatten()
+        unique, place = keys.unique(return_inverse=True)
+        e = self.output_gradients.flatten(0, 1)
+        sums = e.new_zeros(len(unique), e.shape[1]).index_add_(0, place, e)
+        return unique // self.size, unique % self.size, sums
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return columns start … stop of `dense`, from the rows that they lie in."""
+        d = int(self.output_gradients.shape[2])
+        first, last = start // d, -(-stop // d)
+        return self._table(first, last).flatten(1)[:, start - first * d : stop - first * d]
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return the columns of `dense` at coordinates (k,)."""
+        t, k = int(self.index.shape[1]), len(coordinates)
+        if t * k > self.width:
+            return super().entries(coordinates)
+        d = int(self.output_gradients.shape[2])
+        rows, columns = coordinates // d, coordinates % d
+        step = max(1, WORKSPACE // max(1, t * k))
+        parts = [self.output_gradients.new_zeros(0, k)]
+        for i in range(0, len(self), step):
+            e = self.output_gradients[i : i + step, :, columns]
+            parts.append((e * (self.index[i : i + step, :, None] == rows)).sum(1))
+        return torch.cat(parts)
+
+    def add_inner(self, other: Term, out: Tensor) -> None:
+        """Add ⟨g_i, g'_j⟩ to out (n, m): of two tables Σ_st [index_is = index_jt] e_is·e_jt."""
+        if isinstance(other, Outer):
+            self._add_inner_outer(other, out)
+            return
+        if not isinstance(other, Rows):
+            other.add_inner(self, out.T)
+            return
+        (n, s, d), (m, t, _) = self.output_gradients.shape, other.output_gradients.shape
+        if n * m * s * t * d > n * m * self.width:
+            out += self.inner_vectors(other.dense())
+            return
+        theirs, index = other.output_gradients.flatten(0, 1), other.index.flatten()
+        step = max(1, WORKSPACE // max(1, s * m * t))
+        for i in range(0, n, step):
+            e = self.output_gradients[i : i + step].flatten(0, 1)
+            same = self.index[i : i + step].flatten()[:, None] == index
+            gram = (e @ theirs.T).mul_(same)
+            out[i : i + step] += gram.view(-1, s, m, t).sum((1, 3))
+
+    def _add_inner_outer(self, other: Outer, out: Tensor) -> None:
+        """Add Σ_st (e_is · a_jt) e'_jt[index_is], where the table is also the weight (V, d)."""
+        (n, s, d), (m, t, v) = self.output_gradients.shape, other.output_gradients.shape
+        if other.transposed or v != self.size or n * m * s * t * d > n * m * self.width:
+            out += self.inner_vectors(other.dense())
+            return
+        inputs, errors = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
+        step = max(1, WORKSPACE // max(1, s * m * t))
+        for i in range(0, n, step):
+            e = self.output_gradients[i : i + step].flatten(0, 1)
+            gram = (e @ inputs.T).mul_(errors[:, self.index[i : i + step].flatten()].T)
+            out[i : i + step] += gram.view(-1, s, m, t).sum((1, 3))
+
+    def inner_vectors(self, vectors: Tensor) -> Tensor:
+        """Return Σ_t e_it · v_j[index_it] for vectors (m, V · d), (n, m): rows are gathered."""
+        n, t, d = self.output_gradients.shape
+        tables = vectors.unflatten(1, (self.size, d))
+        out = vectors.new_empty(n, len(vectors))
+        step = max(1, WORKSPACE // max(1, len(vectors) * t * d))
+        for i in range(0, n, step):
+            rows = tables[:, self.index[i : i + step]]
+            out[i : i + step] = torch.einsum(
+                "mntd,ntd->nm", rows, self.output_gradients[i : i + step]
+            )
+        return out
+
+    def squared_norms(self) -> Tensor:
+        """Return ‖g_i‖², (n,)."""
+        samples, _, sums = self.combined()
+        return sums.new_zeros(len(self)).index_add_(0, samples, sums.square().sum(1))
+
+    def weighted_squares(self, weights: Tensor) -> Tensor:
+        """Return Σ_kl weights_kl G_i,kl² for weights (d, V), (n,) in float64."""
+        samples, rows, sums = self.combined()
+        each = (sums.double().square() * weights.double().T[rows]).sum(1)
+        return each.new_zeros(len(self)).index_add_(0, samples, each)
+
+    def sum_of_squares(self) -> Tensor:
+        """Return Σ_i G_i², entry by entry of (d, V), in float64."""
+        _, rows, sums = self.combined()
+        squares = sums.double().square()
+        return (
+            squares.new_zeros(self.size, squares.shape[1]).index_add_(0, rows, squares).T.flatten()
+        )
+
+    def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
+        """Return Σ_t (L_out e_it)(L_in u(index_it))ᵀ."""
+        e = self.output_gradients if outputs is None else outputs(self.output_gradients)
+        if inputs is None:
+            return Rows(self.index, e, self.size)
+        return Outer(inputs.units(self.index, self.size).to(e.dtype), e)
+
+    def moments(self, reduce: bool = False) -> Moments | None:
+        """Return the second moments; positions that no output gradient reaches do not count.
+
+        Positions of a table have different inputs, so that only "expand" has a diagonal Σ a aᵀ.
+        """
+        e = self.output_gradients.flatten(0, 1).double()
+        live = e.any(1)
+        counts = torch.bincount(self.index.flatten()[live], minlength=self.size).double()
+        return Moments(counts, e[live].T @ e[live], int(live.sum()))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return {"index": ..., "output_gradients": e}."""
+        return {"index": self.index, "output_gradients": self.output_gradients}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Rows:
+        """Return the same kind of term made of other tensors."""
+        return Rows(tensors["index"].long(), tensors["output_gradients"], self.size)
+
+    def form(self) -> dict[str, Any]:
+        """Return {"kind": "rows", "size": V}."""
+        return {"kind": "rows", "size": self.size}
+
+    def formed(self) -> Dense:
+        """Return the same gradients as a `Dense` term."""
+        return Dense(torch.cat([part.dense() for part in blocks_of(self)]), self.matrix)
+
+    def plus(self, other: Term) -> Term:
+        """Return g_i + g'_i: of one kind, more positions."""
+        if isinstance(other, Dense):
+            return other.plus(self)
+        if not isinstance(other, Rows) or other.size != self.size:
+            return Sum.of(self, other)
+        return self.with_tensors(
+            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
+        )

@@ -1,0 +1,214 @@
+"""Memory: what is free, what may be taken, and blocks of rows that stay within it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+import psutil
+import torch
+
+__all__ = [
+    "CACHED",
+    "LARGE",
+    "available_bytes",
+    "check_memory",
+    "container_bytes",
+    "default_budget",
+    "parse_budget",
+    "row_blocks",
+    "rows_per_block",
+]
+
+CACHED = {"cpu": 2**22, "cuda": 2**26}
+"""Numbers that stay in fast memory, 16 and 256 MiB in float32. A CPU's malloc keeps that much for the
+next block, while more comes from the system page by page, at the cost of a product."""
+LARGE = {"cpu": 2**25, "cuda": 2**28}
+"""Numbers that one intermediate may hold, 128 MiB and 1 GiB in float32."""
+
+SHARE = 4
+"""One part in so many of what is free is the budget where none is given."""
+GIB = 2**30
+UNITS = {"b": 1} | {
+    prefix + suffix: base**power
+    for suffix, base in (("b", 1000), ("ib", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
+_BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.IGNORECASE)
+
+# Versions 2 and 1 of control groups: the controller, and what its limit, its use and the part of the
+# use that the kernel gives back on demand (pages of files) are called.
+_VERSIONS = (
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return how many bytes can still be taken on a device.
+
+    Args:
+        device: on CUDA, what PyTorch has reserved and not allocated counts as free; elsewhere the
+            least that the system and the process's container leave.
+    """
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    groups = _text(Path("/proc/self/cgroup"))
+    return int(min(psutil.virtual_memory().available, container_bytes(groups)))
+
+
+def container_bytes(groups: str, root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return how many bytes the control groups of a process let it take; infinity: any number.
+
+    Args:
+        groups: what ``/proc/self/cgroup`` says. A group that it names need not be there: a container
+            may see its own as the root.
+        root: where the groups are mounted.
+
+    Returns:
+        The least that the group of the process and those above it leave, of both versions.
+    """
+    return min(
+        _left(folder, *names)
+        for controller, *names in _VERSIONS
+        for folder in _folders(groups, controller, root / controller)
+    )
+
+
+def check_memory(what: str, needed: int, advice: str, device: torch.device) -> None:
+    """Raise MemoryError if an allocation would not fit, before it is tried.
+
+    Args:
+        what: what would be allocated, for the message.
+        needed: bytes.
+        advice: what to do instead.
+        device: where it would be allocated.
+    """
+    available = available_bytes(device)
+    if needed > available:
+        raise MemoryError(
+            f"{what} needs {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are free; {advice}"
+        )
+
+
+def default_budget(device: torch.device) -> int:
+    """Return the bytes that may be taken where nobody says how many: a share of what is free."""
+    return available_bytes(device) // SHARE
+
+
+def parse_budget(budget: int | str | None, device: torch.device) -> int:
+    """Return a budget in bytes.
+
+    Args:
+        budget: bytes; or a number with a unit, B, kB, MB, GB, TB or KiB, MiB, GiB, TiB; None: a share
+            of what is free on the device.
+        device: where the memory would be taken.
+
+    Raises:
+        ValueError: if it is not a positive number of bytes.
+
+    Example:
+        >>> parse_budget("1.5GiB", torch.device("cpu"))
+        1610612736
+    """
+    if budget is None:
+        return default_budget(device)
+    count = budget if isinstance(budget, int) and not isinstance(budget, bool) else 0
+    if isinstance(budget, str) and (match := _BUDGET.fullmatch(budget.strip())):
+        count = int(Decimal(match[1]) * UNITS.get(match[2].lower(), 0))
+    if count <= 0:
+        raise ValueError(
+            f"a budget must be a positive number of bytes, got {budget!r}; "
+            'pass an int, or a number with a unit such as "200MB" or "1.5GiB"'
+        )
+    return count
+
+
+def rows_per_block(
+    width: int,
+    device: torch.device,
+    *,
+    numbers: int | Mapping[str, int] | None = None,
+    least: int = 1,
+) -> int:
+    """Return how many rows a block may have, at least one.
+
+    Args:
+        width: numbers in a row.
+        device: where the block lies.
+        numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
+        least: rows of a block, however wide they are.
+
+    Example:
+        >>> rows_per_block(2**20, torch.device("cpu"), numbers=LARGE)
+        32
+    """
+    if not isinstance(numbers, int):
+        numbers = (CACHED if numbers is None else numbers)[_kind(device)]
+    return max(1, least, numbers // max(1, width))
+
+
+def row_blocks(
+    count: int,
+    width: int,
+    device: torch.device,
+    *,
+    numbers: int | Mapping[str, int] | None = None,
+    least: int = 1,
+) -> Iterator[slice]:
+    """Yield slices that cover rows in order, each with as many rows as a block may have.
+
+    Args:
+        count: of all rows.
+        width: numbers in a row.
+        device: where a block lies.
+        numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
+        least: rows of a block, however wide they are.
+
+    Example:
+        >>> list(row_blocks(5, 10, torch.device("cpu"), numbers=20))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = rows_per_block(width, device, numbers=numbers, least=least)
+    for start in range(0, count, step):
+        yield slice(start, min(count, start + step))
+
+
+def _kind(device: torch.device) -> str:
+    return "cpu" if device.type == "cpu" else "cuda"  # any accelerator wants large blocks
+
+
+def _folders(groups: str, controller: str, top: Path) -> list[Path]:
+    """Return the folders of a process's group and of those above it, from the top down."""
+    parts: list[str] = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            parts = [part for part in path.split("/") if part]
+    if ".." in parts:  # the group is outside what the process sees
+        parts = []
+    return [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> float:
+    most = _number(_text(folder / limit))
+    if most is None:
+        return math.inf
+    pages = (line.split() for line in _text(folder / "memory.stat").splitlines())
+    given_back = sum(int(count) for name, count in pages if name == reclaimable)
+    return max(0, most - (_number(_text(folder / usage)) or 0) + given_back)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.strip().isdecimal() else None  # "max": no limit
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
