@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.measure import alternate, ratio_of_medians, timed
 from benchmarks.problem import SETTING, make_task
-from headwater.gradients import FactoredGradients, GradientCapture
+from headwater.gradients import GradientCapture, Gradients
 
 __all__ = ["measure_capture"]
 
@@ -50,7 +50,7 @@ def measure_capture(
     }
 
 
-def _capture(state: dict[str, Tensor]) -> Callable[[Any], FactoredGradients]:
+def _capture(state: dict[str, Tensor]) -> Callable[[Any], Gradients]:
     task = make_task(state)
     return GradientCapture(task.bind(), task.loss)
 

@@ -1,4 +1,4 @@
-"""How close the engine comes to PyTorch's own speed: capture, scoring, memory.
+"""How close the engine comes to PyTorch's own speed: capture, scoring, memory, a ResNet.
 
 python -m benchmarks.engine
 """
@@ -19,6 +19,7 @@ from benchmarks.capture_speed import measure_capture
 from benchmarks.environment import ROOT
 from benchmarks.measure import machine, save_record
 from benchmarks.problem import train
+from benchmarks.resnet_speed import MEMORY_TARGET_MB, TARGETS, measure_resnet
 from benchmarks.scoring_memory import measure_memory
 from benchmarks.scoring_speed import (
     measure_factored,
@@ -28,7 +29,7 @@ from benchmarks.scoring_speed import (
 )
 from benchmarks.tables import describe_machine, seconds, table, write_page
 
-__all__ = ["Sizes", "measure", "page"]
+__all__ = ["Sizes", "measure", "page", "page_of_resnet"]
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -44,7 +45,9 @@ class Sizes:
         projected: (n_train, dimension) of the projected store that is timed.
         memory: numbers of training samples in the stores whose scoring memory is measured.
         memory_shape: (n_test, dimension) of these.
+        resnet: (n_train, n_test, dimension) of the ResNet's section.
         repetitions: of every timing.
+        resnet_repetitions: of those of the ResNet, which take long.
     """
 
     n_train: int = 5000
@@ -53,7 +56,9 @@ class Sizes:
     projected: tuple[int, int] = (50_000, 2048)
     memory: Sequence[int] = (50_000, 100_000, 200_000, 400_000)
     memory_shape: tuple[int, int] = (100, 512)
+    resnet: tuple[int, int, int] = (1000, 100, 4096)
     repetitions: int = 15
+    resnet_repetitions: int = 3
 
 
 def measure(sizes: Sizes, threads: int, scratch: Path) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def measure(sizes: Sizes, threads: int, scratch: Path) -> dict[str, Any]:
             measure_memory(scratch / "memory", n, *sizes.memory_shape, threads)
             for n in sizes.memory
         ],
+        "resnet": measure_resnet(*sizes.resnet, threads, sizes.resnet_repetitions),
         "machine": machine(threads),
     }
 
@@ -102,7 +108,44 @@ def page(record: dict[str, Any]) -> list[str]:
         "Peak resident memory of the process that scores a projected store into a .npy file. Two "
         "blocks of the store and their scores are held at a time; the C library's allocator keeps "
         "some freed scores back, up to tens of MB, whatever the number of samples.",
+        *page_of_resnet(record["resnet"]),
     ]
+
+
+def page_of_resnet(found: dict[str, Any]) -> list[str]:
+    """Return the section about the ResNet: heading, table, explanation."""
+    n, m, batch = (found[key] for key in ("n_train", "n_test", "batch"))
+    peak = found["peak_mb"] - found["peak_mb_before"]
+    rows = [
+        {
+            "title": title.format(k=found["dimension"]),
+            "value": seconds(found["seconds"][name]),
+            **_beside(found["ratios"].get(name), TARGETS.get(name), " ×"),
+        }
+        for name, title in RESNET_ROWS.items()
+    ]
+    memory = {"title": "Grad-Dot, memory", "value": f"{peak:,.0f} MB"}
+    rows.append({**memory, **_beside(peak, MEMORY_TARGET_MB, " MB"), "found": NONE})
+    return [
+        "## ResNet",
+        _table(RESNET, rows),
+        f"A ResNet-9 with {found['parameters']:,} parameters, batch norms in evaluation mode, random "
+        f"images of 3 × 32 × 32, {n:,} training × {m:,} test samples in batches of {batch}. Plain: "
+        "forward and `loss.sum().backward()` over the same samples; medians of "
+        f"{found['repetitions']}, in turn in one process. Of what is captured or projected nothing is "
+        "kept. Memory: the peak of a process of its own, above what it was before Grad-Dot.",
+    ]
+
+
+def _beside(found: float | None, target: float | None, unit: str) -> dict[str, str]:
+    """Return the cells of a number that is to be at most its target."""
+    if found is None or target is None:
+        return {"found": NONE, "target": NONE, "met": NONE}
+    return {
+        "found": f"{found:.2f}{unit}",
+        "target": f"{target:,.4g}{unit}",
+        "met": "yes" if found <= target else "no",
+    }
 
 
 Column = tuple[str, Callable[[dict[str, Any]], str]]
@@ -130,6 +173,21 @@ MEMORY: tuple[Column, ...] = (
     ("peak", lambda r: f"{r['peak_mb']:,.0f} MB"),
     ("before scoring", lambda r: f"{r['peak_mb_before']:,.0f} MB"),
 )
+RESNET_ROWS = {
+    "plain": "plain",
+    "capture": "capture",
+    "grad-dot": "Grad-Dot",
+    "sparse": "projected gradients, SparseJL, k = {k:,}",
+    "rademacher": "projected gradients, Rademacher, k = {k:,}",
+}
+RESNET: tuple[Column, ...] = (
+    ("", lambda r: r["title"]),
+    ("measured", lambda r: r["value"]),
+    ("beside plain", lambda r: r["found"]),
+    ("at most", lambda r: r["target"]),
+    ("met", lambda r: r["met"]),
+)
+NONE = "–"
 
 
 def _table(columns: Sequence[Column], records: Sequence[dict[str, Any]]) -> str:

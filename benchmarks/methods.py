@@ -1,11 +1,11 @@
-"""What is measured beside what: one row of the table a method."""
+"""What is measured beside what: a table for each problem, one row of it a method."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["METHODS", "Agreement", "Contender", "Method"]
+__all__ = ["METHODS", "PROBLEMS", "Agreement", "Contender", "Method", "Problem"]
 
 
 class Agreement(Enum):
@@ -28,6 +28,23 @@ class Agreement(Enum):
     def exact(self) -> bool:
         """Whether the difference means something, beside the correlation."""
         return self in (Agreement.EQUAL, Agreement.NEGATIVE, Agreement.NEGATIVE_N)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One table: a trained net with its samples.
+
+    Args:
+        key: its name on the command line, in `nets.NETS` and in `problem.SETTINGS`.
+        title: what it is.
+        n_train: training samples.
+        n_test: test samples.
+    """
+
+    key: str
+    title: str
+    n_train: int
+    n_test: int
 
 
 @dataclass(frozen=True)
@@ -57,17 +74,48 @@ class Method:
         key: its name on the command line, and in the ``CALLS`` of our side.
         title: its name on the page.
         contenders: the peers that can do it, or try to.
+        problem: the table that it is in.
     """
 
     key: str
     title: str
     contenders: tuple[Contender, ...] = ()
+    problem: str = "mnist-mlp"
 
 
 def _dattri(call: str, agreement: Agreement, target: float | None, note: str = "") -> Contender:
     return Contender("dattri", call, agreement, target, note)
 
 
+def _of_layers(problem: str) -> tuple[Method, ...]:
+    """Return the methods that are measured on nets of other layers as well."""
+    return (
+        Method(
+            "grad-dot",
+            "Grad-Dot",
+            (
+                Contender("kronfluence", "grad-dot", Agreement.NEGATIVE),
+                _dattri("grad-dot", Agreement.NEGATIVE, None, "exact"),
+            ),
+            problem,
+        ),
+        Method(
+            "ek-fac",
+            "EK-FAC, empirical Fisher",
+            (
+                Contender("kronfluence", "ek-fac", Agreement.NEGATIVE_N),
+                _dattri("ek-fac", Agreement.DIFFERENT, None, "in another basis"),
+            ),
+            problem,
+        ),
+    )
+
+
+PROBLEMS: tuple[Problem, ...] = (
+    Problem("mnist-mlp", "a perceptron on MNIST", 5000, 500),
+    Problem("conv", "a convolutional net with group norms on MNIST's images, 28 × 28", 1000, 100),
+    Problem("gpt", "a small GPT on sequences of 64 characters of Tiny Shakespeare", 500, 50),
+)
 METHODS: tuple[Method, ...] = (
     Method(
         "grad-dot",
@@ -148,4 +196,6 @@ METHODS: tuple[Method, ...] = (
         "LOO correlation, 500 removed",
         (_dattri("loo", Agreement.NEGATIVE, None, "of f, not of its change"),),
     ),
+    *_of_layers("conv"),
+    *_of_layers("gpt"),
 )

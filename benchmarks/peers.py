@@ -1,10 +1,10 @@
-"""Headwater beside its peers on mnist-mlp: one table of times, memory and agreement.
+"""Headwater beside its peers: a table of times, memory and agreement for each problem.
 
-python -m benchmarks.peers [--methods grad-dot if-cg ...]
+python -m benchmarks.peers [--problems conv gpt ...] [--methods grad-dot if-cg ...]
 
 Each repetition of each side is a cold process; all run on the same inputs with the same threads.
-Rows are written as they come. With --methods the other rows of the table stay, if they were
-measured on the same machine and sizes.
+Rows are written as they come. Those that are not asked for stay, if they were measured on the same
+machine and sizes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.comparison import compare_results
 from benchmarks.environment import PEERS, ROOT, make_environment, pip_version
 from benchmarks.measure import machine, save_record
-from benchmarks.methods import METHODS, Contender, Method
+from benchmarks.methods import METHODS, PROBLEMS, Contender, Method
 from benchmarks.peers_page import page
 from benchmarks.processes import run_side
 from benchmarks.tables import write_page
@@ -37,7 +37,7 @@ PACKAGES = ("dattri", "kronfluence", "traker")
 
 @dataclass(frozen=True)
 class Run:
-    """What all rows of one run share.
+    """What all rows of one table share.
 
     Args:
         folder: where the problem lies, and results go.
@@ -94,47 +94,65 @@ def _agreement(run: Run, method: Method, contender: Contender) -> dict[str, Any]
     return compare_results(ours, theirs, contender.agreement.factor(run.n_train))
 
 
-def start_record(path: Path, common: dict[str, Any]) -> dict[str, Any]:
-    """Return the record to go on with: the one of before, if it was measured under the same terms."""
-    if path.exists():
-        before = json.loads(path.read_text())
-        same = ("machine", "n_train", "n_test", "repetitions", "versions")
-        if all(before.get(key) == common[key] for key in same):
-            return {**common, "rows": before["rows"]}
-    return {**common, "rows": {}}
+def start_record(
+    path: Path, common: dict[str, Any], sizes: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """Return the record to go on with: what of the one of before was measured under the same terms.
+
+    Args:
+        path: of the record of before, if there is one.
+        common: what holds for all problems, their machine and versions.
+        sizes: of the problems that are measured now, ``n_train`` and ``n_test`` by name.
+    """
+    found = json.loads(path.read_text()) if path.exists() else {}
+    same = all(found.get(key) == common[key] for key in ("machine", "repetitions", "versions"))
+    before = found.get("problems", {}) if same else {}
+    problems = dict(before)
+    for name, own in sizes.items():
+        kept = name in before and all(before[name][key] == own[key] for key in own)
+        problems[name] = {**own, "rows": before[name]["rows"] if kept else {}}
+    return {**common, "problems": problems}
 
 
 def main() -> None:
     """Measure, and write results/peers.json and results/peers.md."""
     options = _options()
     peers = make_environment(options.peers)
-    chosen = [method for method in METHODS if method.key in options.methods]
     common = {
         "machine": machine(options.threads),
-        "n_test": options.n_test,
-        "n_train": options.n_train,
         "repetitions": options.repetitions,
         "versions": {package: pip_version(peers, package) for package in PACKAGES},
         "gemm_gflops": _gemm_gflops(options.threads),
     }
+    sizes = {
+        problem.key: {
+            "n_train": options.n_train or problem.n_train,
+            "n_test": options.n_test or problem.n_test,
+        }
+        for problem in PROBLEMS
+        if problem.key in options.problems
+    }
     path = options.results / "peers.json"
-    record = start_record(path, common)
+    record = start_record(path, common, sizes)
+    failed = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _save_problem(folder, options.n_train, options.n_test)
-        run = Run(
-            folder, peers, options.n_train, options.threads, options.repetitions,
-            60 * options.limit,
-        )  # fmt: skip
-        failed = []
-        for method in chosen:
-            try:
-                record["rows"][method.key] = measure_method(run, method)
-            except RuntimeError as error:  # an hour of other rows is not lost with it
-                failed.append(str(error))
-                continue
-            save_record(path, record)
-            write_page(path.with_suffix(".md"), page(json.loads(path.read_text())))
+        for problem, size in sizes.items():
+            found = record["problems"][problem]
+            run = Run(
+                Path(temporary) / problem, peers, size["n_train"], options.threads,
+                options.repetitions, 60 * options.limit,
+            )  # fmt: skip
+            found |= _save_problem(run.folder, problem, **size)
+            for method in METHODS:
+                if method.problem != problem or method.key not in options.methods:
+                    continue
+                try:
+                    found["rows"][method.key] = measure_method(run, method)
+                except RuntimeError as error:  # an hour of other rows is not lost with it
+                    failed.append(f"{problem}: {error}")
+                    continue
+                save_record(path, record)
+                write_page(path.with_suffix(".md"), page(json.loads(path.read_text())))
     if failed:
         raise SystemExit("\n".join(failed))
     print(path.with_suffix(".md").read_text())
@@ -142,11 +160,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    keys = [method.key for method in METHODS]
-    parser.add_argument("--methods", nargs="+", choices=keys, default=keys, metavar="METHOD")
+    for option, kinds in (("problems", PROBLEMS), ("methods", METHODS)):
+        keys = list(dict.fromkeys(kind.key for kind in kinds))
+        names = {"choices": keys, "default": keys, "metavar": option[:-1].upper()}
+        parser.add_argument(f"--{option}", nargs="+", **names)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--n-train", type=int, default=5000)
-    parser.add_argument("--n-test", type=int, default=500)
+    parser.add_argument("--n-train", type=int, help="training samples; default: the problem's own")
+    parser.add_argument("--n-test", type=int, help="test samples; default: the problem's own")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--limit", type=float, default=10, help="minutes that one side may take")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -154,12 +174,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _save_problem(folder: Path, n_train: int, n_test: int) -> None:
-    """Write the problem in a process of its own: this one stays small, and imports no torch."""
-    code = "import sys; from pathlib import Path; from benchmarks.problem import save_problem; "
-    code += "save_problem(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
-    arguments = [str(folder), str(n_train), str(n_test)]
-    subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=True)
+def _save_problem(folder: Path, name: str, n_train: int, n_test: int) -> dict[str, int]:
+    """Write a problem in a process of its own, and return the numbers of its parameters.
+
+    This process stays small, and imports no torch.
+    """
+    arguments = [str(folder), name, str(n_train), str(n_test)]
+    subprocess.run([sys.executable, "-m", "benchmarks.problem", *arguments], cwd=ROOT, check=True)
+    saved = json.loads((folder / "problem.json").read_text())
+    return {key: saved[key] for key in ("parameters", "attributed")}
 
 
 def _gemm_gflops(threads: int) -> float:

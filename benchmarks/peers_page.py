@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.methods import METHODS, Contender, Method
+from benchmarks.methods import METHODS, PROBLEMS, Contender, Method, Problem
 from benchmarks.operations import floor_seconds, operations
 from benchmarks.tables import describe_machine, seconds, table
 
@@ -58,50 +58,63 @@ def verdict(ratio: float | None, target: float | None, finished: bool) -> str:
 
 def page(record: dict[str, Any]) -> list[str]:
     """Return the parts of the page of results."""
-    n, m = record["n_train"], record["n_test"]
-    pairs = list(_pairs(record))
     parts = [
         "# Headwater beside its peers",
-        f"mnist-mlp (109,386 parameters), {n:,} training × {m:,} test samples, float32. "
-        f"{_versions(record)}. Time from the task and its loaders to the scores, capture of all "
-        "gradients included, in a cold process (imports are not timed): the median of "
+        f"{_versions(record)}; float32. Time from the task and its loaders to the scores, capture of "
+        "all gradients included, in a cold process (imports are not timed): the median of "
         f"{record['repetitions']} runs, or fewer where a side takes long (all are in `peers.json`). "
         "Memory is the peak of the whole process.",
-        table(HEADER, _rows(record, pairs)),
         "Faster: how many times longer the peer takes; > marks a side that was stopped, so that it "
         "is a lower bound. Difference: max |ours - theirs| / max |ours| over all scores, where the "
         "definitions coincide, after the conversion of sign and unit (`benchmarks/README.md`); "
         "correlation: over all scores.",
     ]
-    notes = _notes(pairs)
-    if notes:
-        parts += ["## Where a peer gives no scores", "\n".join(notes)]
-    floors = _floors(record, pairs)
-    if floors:
-        rate = f"{record['gemm_gflops']:,.0f} GFLOP/s"
-        parts += [
-            "## Targets that are not met",
-            f"Our floor: the operations that the method cannot do without, at the {rate} that "
-            "torch.mm reached in this run (float32, 2,048 × 2,048).",
-            table(("", "peer", "target", "measured", "our time", "floor", "at the floor"), floors),
-        ]
+    for problem in PROBLEMS:
+        found = record["problems"].get(problem.key)
+        if found is not None and found["rows"]:
+            parts += _section(problem, found, record["gemm_gflops"])
     return [*parts, describe_machine(record["machine"])]
 
 
-def _pairs(record: dict[str, Any]) -> Iterator[Pair]:
-    for method in METHODS:
-        row = record["rows"].get(method.key)
-        if row is not None:
-            for contender, found in zip(method.contenders, row["contenders"], strict=True):
-                yield Pair(method, contender, row["headwater"], found)
+def _section(problem: Problem, found: dict[str, Any], gflops: float) -> list[str]:
+    methods = [m for m in METHODS if m.problem == problem.key and m.key in found["rows"]]
+    pairs = [pair for method in methods for pair in _pairs(method, found["rows"][method.key])]
+    parts = [
+        f"## {problem.key}",
+        f"{problem.title[0].upper()}{problem.title[1:]}: {_parameters(found)}; "
+        f"{found['n_train']:,} training × {found['n_test']:,} test samples.",
+        table(HEADER, _rows(methods, found, pairs)),
+    ]
+    notes = _notes(pairs)
+    if notes:
+        parts += ["### Where a peer gives no scores", "\n".join(notes)]
+    floors = _floors(problem, found, pairs, gflops)
+    if floors:
+        parts += [
+            "### Targets that are not met",
+            "Our floor: the operations that the method cannot do without, at the "
+            f"{gflops:,.0f} GFLOP/s that torch.mm reached in this run (float32, 2,048 × 2,048).",
+            table(("", "peer", "target", "measured", "our time", "floor", "at the floor"), floors),
+        ]
+    return parts
 
 
-def _rows(record: dict[str, Any], pairs: list[Pair]) -> list[list[str]]:
+def _parameters(found: dict[str, Any]) -> str:
+    every, attributed = found["parameters"], found["attributed"]
+    if attributed == every:
+        return f"{every:,} parameters"
+    return f"{every:,} parameters, scores are of the {attributed:,} in Linear and Conv2d layers"
+
+
+def _pairs(method: Method, row: dict[str, Any]) -> Iterator[Pair]:
+    for contender, theirs in zip(method.contenders, row["contenders"], strict=True):
+        yield Pair(method, contender, row["headwater"], theirs)
+
+
+def _rows(methods: list[Method], found: dict[str, Any], pairs: list[Pair]) -> list[list[str]]:
     rows = []
-    for method in METHODS:
-        if method.key not in record["rows"]:
-            continue
-        ours = record["rows"][method.key]["headwater"]
+    for method in methods:
+        ours = found["rows"][method.key]["headwater"]
         own = [method.title, seconds(ours["seconds"]), _memory(ours)]
         beside = [pair for pair in pairs if pair.method is method]
         rows += [[*(own if i == 0 else ["", "", ""]), *_peer(p)] for i, p in enumerate(beside)]
@@ -148,13 +161,15 @@ def _notes(pairs: list[Pair]) -> list[str]:
     return notes
 
 
-def _floors(record: dict[str, Any], pairs: list[Pair]) -> list[list[str]]:
-    n, m, rate = record["n_train"], record["n_test"], record["gemm_gflops"]
+def _floors(
+    problem: Problem, found: dict[str, Any], pairs: list[Pair], gflops: float
+) -> list[list[str]]:
     rows = []
     for pair in pairs:
         if pair.met not in ("no", "open"):
             continue
-        floor, count = floor_seconds(pair.method.key, n, m, rate), operations(pair.method.key, n, m)
+        work = (problem.key, pair.method.key, found["n_train"], found["n_test"])
+        floor, count = floor_seconds(*work, gflops), operations(*work)
         time = pair.theirs.get("seconds", pair.theirs.get("limit"))
         more = "" if pair.theirs["finished"] else "> "
         known = floor is not None and count is not None

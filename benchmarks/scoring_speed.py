@@ -15,10 +15,8 @@ from torch import Tensor
 from benchmarks.measure import alternate, ratio_of_medians
 from benchmarks.problem import make_task
 from headwater.attributors import GradDot
-from headwater.attributors.source import StoredSource
 from headwater.benchmark.settings.setting import Samples
 from headwater.gradients import (
-    DenseGradients,
     GradientCapture,
     Gradients,
     GradientStore,
@@ -26,6 +24,7 @@ from headwater.gradients import (
     StoreWriter,
     write_gradients,
 )
+from headwater.gradients.source import StoredSource
 
 __all__ = [
     "measure_factored",
@@ -62,10 +61,10 @@ def write_projected(folder: Path, n: int, m: int, dimension: int) -> None:
             "random", split, "loss", "benchmark", "projected", projection=f"{dimension} of none"
         )
         writer = StoreWriter(folder / split, description, count)
-        writer.start(DenseGradients(torch.zeros(1, dimension)))
+        writer.start(Gradients.of_vectors(torch.zeros(1, dimension)))
         for rows in writer.missing():
             vectors = torch.randn(rows.stop - rows.start, dimension, generator=generator)
-            writer.write(rows, DenseGradients(vectors))
+            writer.write(rows, Gradients.of_vectors(vectors))
 
 
 def open_source(folder: Path) -> StoredSource:
@@ -77,7 +76,7 @@ def open_source(folder: Path) -> StoredSource:
 def measure_factored(folder: Path, repetitions: int) -> dict[str, Any]:
     """Compare with the products of the factors alone: a aᵀ and e eᵀ of every layer."""
     train, test = (next(GradientStore(folder / split).blocks()) for split in ("train", "test"))
-    names = [name for name in train.tensors() if name not in ("values", "rest")]
+    names = [name for name in train.tensors() if name != "values"]
     pairs = [(_matrix(train, name), _matrix(test, name)) for name in names]
     return _measure(folder, pairs, repetitions)
 

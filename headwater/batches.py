@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import hashlib
 from collections import UserDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,8 @@ def check_ordered(loader: Iterable[Batch], name: str) -> None:
                 f"{name} must yield its samples in a fixed order, got a loader with a "
                 f"{type(sampler).__name__}; pass shuffle=False, so that row i of the scores is sample i"
             )
-    if iter(loader) is loader:
+    # A `DataLoader` is never asked for an iterator here: it would start its workers.
+    if isinstance(loader, Iterator) and iter(loader) is loader:
         raise ValueError(
             f"{name} must be readable more than once, got the iterator {type(loader).__name__}; "
             "pass a DataLoader or a list of batches"

@@ -102,7 +102,8 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
         for checkpoint in task.checkpoints
         for d in range(masks)
     ]
-    return AttributionTask(model, task.loss, task.target, checkpoints)
+    budget = task.memory_budget
+    return AttributionTask(model, task.loss, task.target, checkpoints, memory_budget=budget)
 
 
 def _fix(model: nn.Module) -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
+from struct import unpack
 
 import torch
 from torch import Tensor
 
-__all__ = ["hash32", "uniform"]
+__all__ = ["hash32", "random_below", "random_words", "stream_key", "uniform"]
 
 # lowbias32 multipliers (Wellons) and 2^32 divided by the golden ratio, as signed 32-bit numbers.
 _FIRST = 0x7FEB352D
@@ -58,6 +60,47 @@ def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
     for counter in counters:
         word = _joined(word, counter)
     return (word.to(torch.float64) + (2.0**31 + 0.5)) * 2.0**-32
+
+
+def stream_key(*parts: int | str) -> int:
+    """Return a 64-bit key for `random_words`, another one for every list of parts.
+
+    Args:
+        parts: what the stream is for, seeds, names; none holds a zero character.
+
+    Example:
+        >>> stream_key("signs", 3, 0) == stream_key("signs", 3, 1)
+        False
+    """
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def random_words(key: int, index: Tensor, count: int) -> Tensor:
+    """Return words w_jc = mix(r_j + c · 2^32/φ), r_j = mix(k_1 + j_1 · 2^32/φ + mix(k_0 ⊕ mix(j_0))).
+
+    Any place can be drawn without the others. mix is a bijection, so that no two places below 2^32
+    have the same r_j, and their order is not one that steps of 2^32/φ could follow.
+
+    Args:
+        key: k_0 + 2^32 k_1, from `stream_key`.
+        index: places j = j_0 + 2^32 j_1 ≥ 0, integers of any shape.
+        count: words c of each place.
+
+    Returns:
+        Uniform int32 words, (*index.shape, count).
+    """
+    low, high = unpack("<2i", key.to_bytes(8, "little"))
+    index = index.to(torch.int64)
+    row = _mixed(_mixed(index.to(torch.int32)) ^ low)
+    row += (index >> 32).to(torch.int32).mul_(_GOLDEN).add_(high)
+    columns = torch.arange(count, dtype=torch.int32, device=index.device).mul_(_GOLDEN)
+    return _mixed(_mixed(row)[..., None] + columns)
+
+
+def random_below(words: Tensor, bound: Tensor) -> Tensor:
+    """Return ⌊h · bound / 2^31⌋ with h the upper 31 bits of words: int64 in 0 … bound - 1."""
+    return ((words.to(torch.int64) >> 1 & 0x7FFFFFFF) * bound) >> 31
 
 
 def _joined(word: Tensor, number: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
-"""PyTorch's fused kernels switched off, where they hide layers or cannot be differentiated twice."""
+"""PyTorch's fast kernels switched off, where they hide layers, lose digits or have no derivative."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
-from torch.backends import mha
+from torch.backends import cuda, mha
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["differentiable_attention", "no_fast_path"]
+__all__ = ["differentiable_attention", "exact_products", "no_fast_path"]
 
 
 @contextmanager
@@ -44,3 +45,27 @@ def differentiable_attention() -> AbstractContextManager[None]:
         torch.Size([1, 2, 4])
     """
     return sdpa_kernel(SDPBackend.MATH)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Multiply float32 matrices on CUDA in float32, within the context, wherever TF32 is allowed.
+
+    TF32 keeps 10 bits of each factor: an error of 1e-3 that an inverse with a small damping enlarges.
+    The switch is PyTorch's own, and holds for all threads.
+
+    Example:
+        >>> import torch
+        >>> with exact_products():
+        ...     torch.eye(2) @ torch.ones(2)
+        tensor([1., 1.])
+    """
+    matmul: Any = cuda.matmul  # reading the old switch fails where a user has set the new one
+    new = hasattr(matmul, "fp32_precision")  # since PyTorch 2.9
+    name = "fp32_precision" if new else "allow_tf32"
+    before = getattr(matmul, name)
+    setattr(matmul, name, "ieee" if new else False)
+    try:
+        yield
+    finally:
+        setattr(matmul, name, before)

@@ -48,7 +48,7 @@ def labels_of(batch: Batch) -> Tensor:
     if not isinstance(last, Tensor) or last.dtype != torch.int64 or last.ndim != 1:
         got = type(batch).__name__ if last is None else "one that ends in a " + _kind(last)
         raise ValueError(
-            f"batches must be (inputs, labels) with one int64 label per sample, got {got}; "
+            f"batches must be (inputs, labels) with one int64 label a sample, got {got}; "
             "make the loader yield the labels last, or a mapping with 'labels'"
         )
     batch_size(batch)

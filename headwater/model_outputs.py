@@ -66,6 +66,7 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
         >>> replace_logits((torch.ones(2), "rest"), torch.zeros(2))
         (tensor([0., 0.]), 'rest')
     """
+    kind: Any = type(output)
     if isinstance(output, Tensor):
         return logits
     if dataclasses.is_dataclass(output) and hasattr(output, "logits"):
@@ -73,9 +74,9 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
     if isinstance(output, tuple) and hasattr(output, "_fields"):
         names: tuple[str, ...] = output._fields
         entry = names.index("logits") if "logits" in names else 0
-        return type(output)(*output[:entry], logits, *output[entry + 1 :])
+        return kind(*output[:entry], logits, *output[entry + 1 :])
     if isinstance(output, (tuple, list)):
-        return type(output)([logits, *output[1:]])
+        return kind([logits, *output[1:]])
     changed = copy.copy(output)
     if isinstance(output, Mapping) and "logits" in output:
         changed["logits"] = logits
@@ -102,15 +103,16 @@ def empty_output(output: Any) -> Any:
         >>> empty_output({"logits": torch.ones(2, 3), "hidden": torch.ones(2, 9)})
         {'logits': None, 'hidden': None}
     """
+    kind: Any = type(output)
     if isinstance(output, Tensor):
         return torch.empty(0)
     if dataclasses.is_dataclass(output):
         names = [field.name for field in dataclasses.fields(output) if field.init]
         return dataclasses.replace(output, **dict.fromkeys(names))  # type: ignore[type-var]
     if isinstance(output, tuple) and hasattr(output, "_fields"):
-        return type(output)(*[None] * len(output))
+        return kind(*[None] * len(output))
     if isinstance(output, (tuple, list)):
-        return type(output)([None for _ in output])
+        return kind([None] * len(output))
     emptied = copy.copy(output)
     if isinstance(output, Mapping):
         for name in output:

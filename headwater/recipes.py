@@ -25,7 +25,8 @@ __all__ = [
 T = TypeVar("T")
 DAMPINGS = ("damping", "l2")
 """Arguments that may be a list to choose from, or differ by case."""
-STRICT = ConfigDict(strict=False, arbitrary_types_allowed=True, allow_inf_nan=False)
+PLAIN = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+"""How plain values are read: an int where a float is asked for will do, an infinity will not."""
 
 
 class RecipeError(ValueError):
@@ -89,8 +90,8 @@ def classes(kind: type, recipe: Mapping[str, Any], where: str) -> Iterator[type]
     """Yield the class and those of all parts that a recipe names."""
     yield kind
     for name, value in recipe.items():
-        parts = _part_types(takes(kind)[name].annotation) if name in takes(kind) else ()
-        if parts and value is not None:
+        hint = takes(kind)[name].annotation if name in takes(kind) else Any
+        if parts := _part_types(hint, value):
             part, arguments = split(value, f"{where}.{name}")
             yield from classes(find(part, parts, f"{where}.{name}"), arguments, f"{where}.{name}")
 
@@ -104,9 +105,10 @@ def choices(recipe: dict[str, Any], case: str, where: str) -> list[dict[str, Any
     for name, value in recipe.items():
         found = [value]
         if name in DAMPINGS:
-            if isinstance(value, dict) and case not in value:
-                raise RecipeError(f"{where}.{name} must be given for {case}, got {value!r}")
-            value = value[case] if isinstance(value, dict) else value  # noqa: PLW2901
+            if isinstance(value, dict) and "kind" not in value:
+                if case not in value:
+                    raise RecipeError(f"{where}.{name} must be given for {case}, got {value!r}")
+                value = value[case]  # noqa: PLW2901
             found = list(value) if isinstance(value, list) and value else [value]
         elif isinstance(value, dict):
             found = choices(value, case, f"{where}.{name}")
@@ -115,11 +117,13 @@ def choices(recipe: dict[str, Any], case: str, where: str) -> list[dict[str, Any
     return [recipe]
 
 
-def damping_of(recipe: Mapping[str, Any]) -> float | None:
-    """Return the damping in a recipe, wherever it is; None: it has none."""
+def damping_of(recipe: Mapping[str, Any]) -> float | str | None:
+    """Return the damping in a recipe, wherever it is: a number or in words; None: it has none."""
     for name, value in recipe.items():
         if name in DAMPINGS:
-            return float(value)
+            if isinstance(value, Mapping):
+                return " ".join(map(str, value.values()))
+            return "auto" if value == "auto" else float(value)
         if isinstance(value, Mapping) and (found := damping_of(value)) is not None:
             return found
     return None
@@ -127,12 +131,13 @@ def damping_of(recipe: Mapping[str, Any]) -> float | None:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     """Return an argument: a part that is built, or a plain value that fits the hint."""
-    parts = _part_types(hint)
-    if parts and value is not None:
+    if parts := _part_types(hint, value):
         name, arguments = split(value, where)
         return construct(find(name, parts, where), arguments, {}, where)
     try:
-        return TypeAdapter(hint, config=STRICT).validate_python(value)
+        arms = tuple(arm for arm in _arms(hint) if not _is_part(arm)) or (hint,)
+        plain: Any = Union[arms]  # noqa: UP007 - known at run time
+        return TypeAdapter(plain, config=PLAIN).validate_python(value)
     except ValidationError as error:
         raise RecipeError(describe(error, where)) from None
     except PydanticSchemaGenerationError:
@@ -148,12 +153,23 @@ def split(value: Any, where: str) -> tuple[str, dict[str, Any]]:
     raise RecipeError(f"{where} must be a name, or {{kind: name, ...}}, got {value!r}")
 
 
-def _part_types(hint: Any) -> tuple[type, ...]:
-    """Return the classes in a hint that a recipe names: all that are no plain values."""
+def _part_types(hint: Any, value: Any) -> tuple[type, ...]:
+    """Return the classes one of which a value must name; none: it is a plain value."""
+    parts = tuple(arm for arm in _arms(hint) if _is_part(arm))
+    plain = any(not _is_part(arm) and arm is not types.NoneType for arm in _arms(hint))
+    return () if value is None or (plain and not isinstance(value, Mapping)) else parts
+
+
+def _arms(hint: Any) -> tuple[Any, ...]:
     if typing.get_origin(hint) in (Union, types.UnionType):
-        return tuple(part for arm in typing.get_args(hint) for part in _part_types(arm))
-    plain = not inspect.isclass(hint) or typing.get_origin(hint) is not None
-    return () if plain or hint.__module__ in ("builtins", "typing", "collections.abc") else (hint,)
+        return tuple(inner for arm in typing.get_args(hint) for inner in _arms(arm))
+    return (hint,)
+
+
+def _is_part(hint: Any) -> bool:
+    """Return whether a hint is a class that a recipe names: not that of a plain value."""
+    named = inspect.isclass(hint) and typing.get_origin(hint) is None
+    return named and hint.__module__ not in ("builtins", "typing", "collections.abc")
 
 
 @cache
@@ -165,7 +181,8 @@ def _known(kinds: tuple[type, ...]) -> dict[str, type]:
         for name in getattr(module, "__all__", dir(module)):
             value = getattr(module, name)
             concrete = inspect.isclass(value) and not inspect.isabstract(value)
-            if concrete and value not in kinds and any(issubclass(value, k) for k in kinds):
+            named = concrete and not getattr(value, "_is_protocol", False)
+            if named and any(issubclass(value, k) for k in kinds):
                 found[name] = value
     return found
 

@@ -15,6 +15,7 @@ from headwater.attention import explicit
 from headwater.batches import Batch, batch_size
 from headwater.checkpoints import Checkpoint, load_checkpoint
 from headwater.kernels import no_fast_path
+from headwater.memory import default_budget, parse_budget
 from headwater.parameters import ParameterLayout, select_parameters
 
 __all__ = ["AttributionTask", "BoundModel", "SampleFunction"]
@@ -36,9 +37,11 @@ class AttributionTask:
         checkpoints: state dicts, paths (safetensors, or files for ``torch.load(weights_only=True)``)
             or callables that return one; defaults to the model's present parameters.
         layers: module names or patterns that restrict the parameters; default: all trainable ones.
+        memory_budget: bytes, or a number with a unit such as "8GB", that data, gradients and solutions
+            may take; what is more goes to disk or in blocks. Default: a share of what is free.
 
     Raises:
-        ValueError: if there is no checkpoint, or a layer name matches nothing.
+        ValueError: if there is no checkpoint, a layer name matches nothing, or the budget is no size.
 
     Example:
         >>> model = torch.nn.Linear(3, 2)
@@ -56,6 +59,7 @@ class AttributionTask:
         target: SampleFunction | None = None,
         checkpoints: Sequence[Checkpoint] | Checkpoint | None = None,
         layers: Sequence[str] | str | None = None,
+        memory_budget: int | str | None = None,
     ) -> None:
         self.loss = loss
         self.target = target if target is not None else loss
@@ -72,6 +76,14 @@ class AttributionTask:
         self.checkpoints = list(checkpoints)
         parameters = dict(model.named_parameters())
         self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})
+        self._budget = None if memory_budget is None else parse_budget(memory_budget, self.device)
+
+    @property
+    def memory_budget(self) -> int:
+        """Bytes that work on this task may take, settled when it is first asked for."""
+        if self._budget is None:
+            self._budget = default_budget(self.device)
+        return self._budget
 
     @property
     def device(self) -> torch.device:

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from headwater.device import resolve_device
-from headwater.gradients import (
-    DenseGradients,
-    GradientCapture,
-    Gradients,
-    StoreDescription,
-    write_gradients,
-)
+from headwater.gradients import GradientCapture, Gradients, StoreDescription, write_gradients
 from headwater.projections import GradientProjection
 from stages.contract import Clock
 from stages.files import resumable, save_json
@@ -85,8 +79,8 @@ def _represent(
     store: Store, projection: GradientProjection | None, checkpoint: int, gradients: Gradients
 ) -> Gradients:
     """Return the gradients in the form that the store keeps."""
-    if store.form == "factored":
-        return gradients
-    if projection is None:
-        return DenseGradients(gradients.dense(), gradients.values)
-    return gradients.project(projection.for_checkpoint(checkpoint))
+    if projection is not None:
+        return gradients.project(projection.for_checkpoint(checkpoint))
+    if store.form == "dense":
+        return Gradients.of_vectors(gradients.dense(), gradients.values)
+    return gradients

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
-from headwater.attributors.source import StoredSource
 from headwater.gradients import GradientStore
+from headwater.gradients.source import StoredSource
 from headwater.recipes import construct, find, takes
 from headwater.task import AttributionTask
 from stages.files import load_json
 from stages.params import Infeasible, Method
 from stages.problem import batches, checkpoint_files, load_split, training_record
-from stages.task import make_task
+from stages.task import check_dimension, make_task
 
 __all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor"]
 
@@ -46,7 +47,7 @@ class Problem:
     """The folders of a problem, clean or noisy, that a method works on, at `count` checkpoints.
 
     `data` and `gradients` hold ``train`` and, for the clean problem, ``test``; `store` is what the
-    gradients are of.
+    gradients are of, `made` what attributors were given.
     """
 
     data: Path
@@ -55,6 +56,7 @@ class Problem:
     count: int
     device: torch.device
     store: Mapping[str, Any] = field(init=False)
+    made: dict[str, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read what the store says of itself; raise Infeasible, with the reason, if it was left out."""
@@ -67,6 +69,7 @@ class Problem:
         """Return inputs and labels of ``train`` or ``test``."""
         return load_split(self.data / f"{name}.safetensors", self.device)
 
+    @cached_property
     def task(self) -> AttributionTask:
         """Return the task at the trained checkpoints."""
         kind, masks = self.store["checkpoints"], self.store["masks"]
@@ -77,11 +80,10 @@ class Problem:
     def attributor(self, method: Method, arguments: Mapping[str, Any], where: str) -> Attributor:
         """Return the attributor of a recipe, with all that the workflow gives."""
         kind = attributor_class(method, where)
-        made = {}
-        for name in GIVEN.keys() & takes(kind).keys():
+        for name in GIVEN.keys() & takes(kind).keys() - self.made.keys():
             module, _, function = GIVEN[name].make.partition(":")
-            made[name] = getattr(importlib.import_module(module), function)(self)
-        return make_attributor(kind, arguments, self.task(), made, self.store["form"], where)
+            self.made[name] = getattr(importlib.import_module(module), function)(self)
+        return make_attributor(kind, arguments, self.task, self.made, self.store["form"], where)
 
     def sources(self, attributor: Attributor, *, tests: bool) -> Iterator[StoredSource]:
         """Yield one source of stored gradients per checkpoint, with the test samples if asked for."""
@@ -123,4 +125,6 @@ def make_attributor(
             raise ValueError(
                 f"{where}.projection: its store is projected already; drop one of them"
             )
-    return construct(kind, arguments, given, where)
+    attributor = construct(kind, arguments, given, where)
+    check_dimension(getattr(attributor, "projection", None), where)
+    return attributor

@@ -118,7 +118,7 @@ class Setting(Row):
 
 
 class Store(Feasible):
-    """One store of gradients."""
+    """One store of gradients: factored as they are captured, dense as vectors, or projected."""
 
     function: Literal["loss", "margin"]
     form: Literal["factored", "dense", "projected"]

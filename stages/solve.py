@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from headwater.attributors.attributor import Attributor
-from headwater.attributors.source import StoredSource
 from headwater.benchmark.tuning import lds_of_each
 from headwater.device import resolve_device
+from headwater.gradients.source import StoredSource
 from headwater.progress import track
 from headwater.recipes import damping_of
 from headwater.solvers import State

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from headwater.benchmark.retraining import evaluate_many
 from headwater.benchmark.settings import get_setting
 from headwater.device import resolve_device
-from stages.files import atomic, save_array
+from stages.files import atomic, load_json, save_array
 from stages.params import TARGETS, Device
 from stages.problem import load_split
 from stages.row import At, Row
@@ -40,7 +39,7 @@ def main(row: TruthRow, setting: str, *, models: Path, data: Path, out: Path) ->
             (partial / kind).mkdir(parents=True)
             shutil.copyfile(models / kind / design, partial / kind / design)
             stacked = load_file(models / kind / "models.safetensors", str(device))
-            name = json.loads((models / kind / "record.json").read_text())["setting"]
+            name = load_json(models / kind / "record.json")["setting"]
             values = evaluate_many(get_setting(name), stacked, *samples)
             n_subsets = len(np.load(models / kind / design))
             for target in TARGETS:

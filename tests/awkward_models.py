@@ -97,3 +97,94 @@ class WeightOutside(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.used(x))) * (1.0 + self.used.weight.square().mean())
+
+
+class KeywordCalls(nn.Module):
+    """Layers that are called by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.body, self.head = nn.Embedding(5, 4), nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.body(input=self.tokens(input=x))))
+
+
+class Folded(nn.Module):
+    """Frames of a film, folded into the first dimension: (n · T, ...)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.norm(self.conv(x.flatten(0, 1))))
+        return self.head(h.mean((2, 3))).unflatten(0, x.shape[:2])
+
+
+class Positions(nn.Module):
+    """An embedding of positions, and a layer on it, called once for all samples."""
+
+    def __init__(self, flat: bool = False) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(5, 4), nn.Embedding(20, 4)
+        self.mix, self.head, self.flat = nn.Linear(4, 4), nn.Linear(4, 2), flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        index = torch.arange(x.shape[1], device=x.device)
+        places = self.mix(self.positions(index if self.flat else index[None]))
+        return self.head(torch.tanh(self.tokens(x) + places))
+
+
+class Recurrent(nn.Module):
+    """A GRU or an LSTM before a Linear layer."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.cell, self.head = kind(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+class Branching(nn.Module):
+    """What is computed depends on the values of the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x)
+        if (x[:, 0] > 0).any():
+            h = torch.where(x[:, :1] > 0, h.tanh(), h.sin())
+        return self.head(h)
+
+
+class Experts(nn.Module):
+    """Two experts that each work on the positions that their inputs are routed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, second = x.new_zeros(*x.shape[:-1], 3), x[..., 0] > 0
+        for chosen, expert in zip((second, ~second), self.experts, strict=True):
+            if chosen.any():
+                h[chosen] = expert(x[chosen])
+        return self.head(torch.tanh(h))
+
+
+class HandMadeLoRA(nn.Module):
+    """A frozen layer, and a product of two small ones beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(5, 4).requires_grad_(False)
+        self.down, self.up = nn.Linear(5, 2, bias=False), nn.Linear(2, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + 0.5 * self.up(self.down(x))

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwater.device import resolve_device
 from pipelines import environment
+from tests.precision import TOLERANCE
 
 ROOT = Path(__file__).resolve().parent.parent
 _HOME = tempfile.TemporaryDirectory(prefix="headwater-tests-")
@@ -17,6 +19,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="headwater-tests-")
 os.environ.pop("PREFECT_API_URL", None)
 os.environ["PREFECT_HOME"] = f"{_HOME.name}/prefect"
 os.environ["DVC_SITE_CACHE_DIR"] = f"{_HOME.name}/dvc"
+os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 environment.quiet(ROOT)
 
@@ -26,6 +29,26 @@ def seed() -> int:
     """The seed that PyTorch's global generator has at the start of each test."""
     torch.manual_seed(0)
     return 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say where, and in which numbers, the tests with the fixtures below compute."""
+    parser.addoption("--device", default="cpu", help="cpu, cuda, cuda:1 ... (default: cpu)")
+    parser.addoption(
+        "--dtype", default="float64", choices=[str(d).removeprefix("torch.") for d in TOLERANCE]
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device of `--device`."""
+    return resolve_device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """The dtype of `--dtype`."""
+    return getattr(torch, request.config.getoption("--dtype"))
 
 
 @pytest.fixture(scope="session")

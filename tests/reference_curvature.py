@@ -58,15 +58,28 @@ def gauss_newton(model: nn.Module, loss: Function, batch: Any) -> Tensor:
     return total / len(batch[0])
 
 
+def uniform(*numbers: int) -> float:
+    """A hash of the numbers in (0, 1), in whole numbers of Python."""
+
+    def mixed(word: int) -> int:
+        word = (word ^ word >> 16) * 0x7FEB352D % 2**32
+        word = (word ^ word >> 15) * 0x846CA68B % 2**32
+        return word ^ word >> 16
+
+    word = 0x7FEB352D
+    for number in numbers:
+        word = mixed(word ^ mixed(number * 0x9E3779B9 % 2**32))
+    return ((word + 2**31) % 2**32 + 0.5) / 2**32
+
+
 def sampled_labels(model: nn.Module, batch: Any, draws: int = 1, seed: int = 0) -> Any:
     """The samples `draws` times, with labels drawn from the model's softmax, one at a time."""
     model, inputs, labels = copy.deepcopy(model).eval(), [], []
     for d in range(draws):
-        stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, d])))
-        for x, _ in _singles(batch):
+        for i, (x, _) in enumerate(_singles(batch)):
             with torch.no_grad():
                 probabilities = torch.softmax(model(x)[0].double(), 0).tolist()
-            u, label, passed = stream.random(), 0, probabilities[0]
+            u, label, passed = uniform(seed, d, i, 0), 0, probabilities[0]
             while passed <= u and label < len(probabilities) - 1:
                 label += 1
                 passed += probabilities[label]

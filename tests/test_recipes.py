@@ -12,7 +12,7 @@ from headwater.attributors.attributor import Attributor
 from headwater.curvature import EmpiricalFisher
 from headwater.projections import GradientProjection, SparseJL
 from headwater.recipes import RecipeError, choices, classes, construct, damping_of, find, takes
-from headwater.solvers import ConjugateGradient, Lanczos, Solver, Woodbury
+from headwater.solvers import ConjugateGradient, Lanczos, Relative, Solver, Woodbury
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(case):
 def test_signatures_are_read_with_their_defaults():
     assert list(takes(SparseJL)) == ["dimension", "seed", "checkpoint", "nonzeros"]
     assert takes(SparseJL)["nonzeros"].default == 1
-    assert takes(SparseJL)["dimension"].annotation is int
+    assert takes(SparseJL)["seed"].annotation is int
 
 
 def test_all_classes_of_a_recipe():
@@ -106,6 +106,38 @@ def test_abstract_classes_are_no_choice():
     assert "LayerwiseProjection," not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("damping", "wanted"),
+    [
+        (2, 2.0),
+        ("auto", "auto"),
+        ({"kind": "Relative", "multiple": 0.5}, Relative(0.5)),
+        ({"kind": "headwater.solvers.damping:Relative", "multiple": 1}, Relative(1.0)),
+    ],
+    ids=str,
+)
+def test_a_damping_is_a_number_auto_or_relative(damping, wanted):
+    assert build(solver={"kind": "Woodbury", "damping": damping}).solver == Woodbury(wanted)
+
+
+@pytest.mark.parametrize(
+    ("damping", "message"),
+    [
+        ("much", "here.solver.damping"),
+        ([1.0], "here.solver.damping"),
+        ({"multiple": 1.0}, "here.solver.damping must be a name, or {kind: name, ...}"),
+        ({"kind": "Woodbury", "damping": 1.0}, "here.solver.damping must be one of Relative"),
+        ({"kind": "Relative", "multiple": 0}, "here.solver.damping: the multiple"),
+    ],
+    ids=str,
+)
+def test_other_dampings_are_one_line(damping, message):
+    with pytest.raises(RecipeError) as caught:
+        build(solver={"kind": "Woodbury", "damping": damping})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_choices_of_a_damping():
     recipe = {"a": 1, "solver": {"kind": "X", "damping": {"one": [1.0, 2.0], "two": 3.0}}}
     found = choices(recipe, "one", "here")
@@ -116,5 +148,12 @@ def test_choices_of_a_damping():
     with pytest.raises(RecipeError, match=r"here\.solver\.damping must be given for three"):
         choices(recipe, "three", "here")
     assert choices({"l2": [0.1]}, "one", "here") == [{"l2": 0.1}]
+    relative = {"kind": "Relative", "multiple": 0.1}
+    for given in (relative, [relative], {"one": [relative]}):
+        (only,) = choices({"damping": given}, "one", "here")
+        assert only == {"damping": relative}
+        assert damping_of(only) == "Relative 0.1"
+    mixed = choices({"damping": ["auto", 1, "1e4"]}, "one", "here")
+    assert [damping_of(c) for c in mixed] == ["auto", 1.0, 1e4]
     assert choices({"a": 1}, "one", "here") == [{"a": 1}]
     assert damping_of({"a": 1}) is None

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from benchmarks.parity.check import Check
 from headwater import AttributionTask, targets
-from headwater.attributors.source import CapturedSource
 from headwater.curvature import (
     EKFAC,
     KFAC,
     Curvature,
     EmpiricalFisher,
     ExactHessian,
-    FullGaussNewton,
+    GaussNewton,
     KroneckerOperator,
     LinearOperator,
 )
+from headwater.gradients.source import CapturedSource
 
 __all__ = ["CHECKS"]
 
@@ -62,7 +62,7 @@ class _Case:
     def ours(self, curvature: Curvature) -> LinearOperator:
         """Return headwater's operator."""
         task = AttributionTask(self.model, targets.cross_entropy)
-        source = CapturedSource(task, 0, self.data, curvature.function(task), lambda g, _: g)
+        source = CapturedSource(task, 0, self.data, curvature.function(task))
         return curvature.operator(source, curvature.estimate(source))
 
     def theirs(self, name: str, **more: Any) -> Tensor:
@@ -90,7 +90,7 @@ CASES: dict[str, Callable[[], _Case]] = {
 def _checks(title: str, case: Callable[[], _Case]) -> Iterator[Check]:
     matrices = (
         ("Hessian", ExactHessian(), "Hessian"),
-        ("Gauss-Newton", FullGaussNewton(), "GGN"),
+        ("Gauss-Newton", GaussNewton(), "GGN"),
         ("empirical Fisher", EmpiricalFisher(), "EF"),
     )
     for what, curvature, name in matrices:

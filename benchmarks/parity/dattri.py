@@ -84,8 +84,8 @@ def _trak() -> Pair:
     attributor.cache(problem.train)
     with torch.no_grad():
         found = attributor.attribute(problem.test)
-    # Ours is added to the Gram matrix of gradients that are not divided by √p.
-    return problem.scores(TRAK(problem.task(targets.margin), None, DAMPING * size)), found
+    # Ours is added to the mean Gram matrix of gradients that are not divided by √p.
+    return problem.scores(TRAK(problem.task(targets.margin), None, DAMPING * size / N_TRAIN)), found
 
 
 def _knn_shapley() -> Pair:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from trak.projectors import NoOpProjector
 
 from benchmarks.parity.check import Check, scaled_to
-from benchmarks.parity.nets import SmallProblem, mlp
+from benchmarks.parity.nets import N_TRAIN, SmallProblem, mlp
 from benchmarks.sides.traker import trak_scores
 from headwater import targets
 from headwater.attributors import TRAK
@@ -32,8 +32,8 @@ def _trak() -> tuple[Tensor, Tensor]:
             projector=NoOpProjector(device="cpu"),
             lambda_reg=DAMPING,
         )
-    # Ours is added to the Gram matrix of gradients that are not divided by √p.
-    ours = problem.scores(TRAK(problem.task(targets.margin), None, DAMPING * size))
+    # Ours is added to the mean Gram matrix of gradients that are not divided by √p.
+    ours = problem.scores(TRAK(problem.task(targets.margin), None, DAMPING * size / N_TRAIN))
     return ours, scaled_to(ours, found)
 
 

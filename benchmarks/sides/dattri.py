@@ -24,8 +24,9 @@ from dattri.metric.metrics import lds, loo_corr, mislabel_detection_auc
 from dattri.task import AttributionTask
 from torch import Tensor, nn
 
+from benchmarks.nets import attributed_layers
 from benchmarks.sides import hyperparameters as choice
-from benchmarks.sides.inputs import Inputs, Mlp, State
+from benchmarks.sides.inputs import Inputs, State
 
 __all__ = ["CALLS"]
 
@@ -36,12 +37,13 @@ Projector = dict[str, Any] | None
 
 
 def _batch_loss(model: nn.Module) -> Loss:
-    """Return the mean loss of a batch."""
+    """Return the mean loss of a batch; that of a sequence is a sum over its positions."""
 
     def loss(params: State, data: Pair) -> Tensor:
-        images, labels = data
-        logits = torch.func.functional_call(model, params, images)
-        return nn.functional.cross_entropy(logits, labels.long())
+        inputs, labels = data
+        logits = torch.func.functional_call(model, params, inputs).flatten(0, -2)
+        total = nn.functional.cross_entropy(logits, labels.flatten().long(), reduction="sum")
+        return total / len(labels)
 
     return loss
 
@@ -81,9 +83,11 @@ def _tracin(
         train, test = inputs.train, inputs.test
 
         def call() -> Tensor:
-            model = Mlp()
+            model = inputs.make_model()
             task = AttributionTask(model=model, loss_func=_sample_loss(model), checkpoints=states)
-            attributor = TracInAttributor(task, weights, cosine, projector_kwargs=projector)
+            attributor = TracInAttributor(
+                task, weights, cosine, projector_kwargs=projector, layer_name=inputs.parameters
+            )
             attributor.cache()
             with torch.no_grad():
                 return attributor.attribute(train, test)
@@ -98,7 +102,7 @@ def _influence(make: Callable[[AttributionTask], Any]) -> Callable[[Inputs], Cal
         all_train, train, test = inputs.train_at_once, inputs.train, inputs.test
 
         def call() -> Tensor:
-            model = Mlp()
+            model = inputs.make_model()
             task = AttributionTask(
                 model=model, loss_func=_batch_loss(model), checkpoints=inputs.state
             )
@@ -118,7 +122,7 @@ def _trak(dimension: int) -> Callable[[Inputs], Call]:
         train, test = inputs.train_at_once, inputs.test
 
         def call() -> Tensor:
-            model = Mlp()
+            model = inputs.make_model()
             sample_loss = _sample_loss(model)
             attributor = TRAKAttributor(
                 AttributionTask(
@@ -200,7 +204,13 @@ CALLS: dict[str, Callable[[Inputs], Call]] = {
         )
     ),
     "data-inf": _influence(lambda task: IFAttributorDataInf(task, regularization=choice.DAMPING)),
-    "ek-fac": _influence(lambda task: IFAttributorEKFAC(task, damping=choice.FISHER_DAMPING)),
+    "ek-fac": _influence(
+        lambda task: IFAttributorEKFAC(
+            task,
+            module_name=attributed_layers(task.get_model()),
+            damping=choice.FISHER_DAMPING,
+        )
+    ),
     "trak-512": _trak(512),
     "trak-2048": _trak(2048),
     "knn-shapley": _knn_shapley,

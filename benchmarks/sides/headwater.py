@@ -6,14 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.problem import SETTING
 from benchmarks.sides import hyperparameters as choice
 from benchmarks.sides.inputs import Inputs
-from headwater import AttributionTask, attributors, curvature, metrics, projections, solvers
+from headwater import (
+    AttributionTask,
+    attributors,
+    curvature,
+    metrics,
+    projections,
+    solvers,
+    targets,
+)
 from headwater.attributors import Attributor
 
 __all__ = ["CALLS"]
@@ -22,7 +28,12 @@ Call = Callable[[], Tensor | NDArray[Any]]
 Make = Callable[[AttributionTask], Attributor]
 
 
-def _attribute(inputs: Inputs, make: Make, target: str = "loss", run: bool = False) -> Call:
+def _attribute(
+    inputs: Inputs,
+    make: Make,
+    target: targets.Target = targets.cross_entropy,
+    run: bool = False,
+) -> Call:
     """Return the call: task, attributor, cache and attribute, as in the README.
 
     Args:
@@ -35,9 +46,8 @@ def _attribute(inputs: Inputs, make: Make, target: str = "loss", run: bool = Fal
     train, test = inputs.train, inputs.test
 
     def call() -> Tensor:
-        with torch.random.fork_rng(devices=[]):
-            model = SETTING.make_model()
-        task = AttributionTask(model, SETTING.loss, SETTING.targets[target], checkpoints)
+        model = inputs.make_model()
+        task = AttributionTask(model, targets.cross_entropy, target, checkpoints, inputs.layers)
         return make(task).cache(train).attribute(train, test)
 
     return call
@@ -64,12 +74,15 @@ def _lissa() -> Any:
 
 
 def _trak(projection: projections.Projection) -> Callable[[Inputs], Call]:
-    def make(task: AttributionTask) -> Attributor:
-        # Ours is added to ΦᵀΦ of gradients that are not divided by √p.
-        damping = choice.TRAK_DAMPING * task.layout.size
-        return attributors.TRAK(task, projection, damping)
+    def prepare(inputs: Inputs) -> Call:
+        def make(task: AttributionTask) -> Attributor:
+            # Ours is added to ΦᵀΦ/n of gradients that are not divided by √p.
+            damping = choice.TRAK_DAMPING * task.layout.size / len(inputs.train_set)
+            return attributors.TRAK(task, projection, damping)
 
-    return lambda inputs: _attribute(inputs, make, target="margin")
+        return _attribute(inputs, make, targets.margin)
+
+    return prepare
 
 
 def _lds(replicates: int) -> Callable[[Inputs], Call]:

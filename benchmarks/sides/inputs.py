@@ -1,8 +1,10 @@
-"""What every side reads: the same samples, parameters and loaders; nothing of headwater."""
+"""What every side reads: the same net, samples and loaders; nothing of headwater."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.nets import NETS, attributed_layers
 from benchmarks.sides.hyperparameters import BATCH
 
-__all__ = ["Inputs", "Mlp", "State", "read_inputs"]
+__all__ = ["Inputs", "State", "read_inputs"]
 
 State = dict[str, Tensor]
 
@@ -26,12 +29,14 @@ class Inputs:
 
     Args:
         folder: where it lies; metrics' inputs are read from it by name.
-        train_set: inputs and int64 labels.
+        net: name of the model in `NETS`.
+        train_set: inputs and int64 labels, one per sample or one per position.
         test_set: the same of the test samples.
         state: the model's parameters.
     """
 
     folder: Path
+    net: str
     train_set: TensorDataset
     test_set: TensorDataset
     state: State
@@ -51,6 +56,27 @@ class Inputs:
         """Test samples, 500 a batch."""
         return DataLoader(self.test_set, batch_size=BATCH)
 
+    @cached_property
+    def layers(self) -> list[str]:
+        """Names of the layers whose parameters scores are of: those that every side can serve."""
+        return attributed_layers(self.make_model())
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """Names of the parameters in these layers, in the model's order."""
+        names = (name for name, _ in self.make_model().named_parameters())
+        return [name for name in names if name.rpartition(".")[0] in self.layers]
+
+    def make_model(self) -> nn.Module:
+        """Return the model before its training."""
+        return NETS[self.net]()
+
+    def model(self) -> nn.Module:
+        """Return the trained model, in evaluation mode."""
+        model = self.make_model()
+        model.load_state_dict(self.state)
+        return model.eval()
+
     def checkpoints(self) -> list[State]:
         """Read the checkpoints of the training run."""
         count = len(self.array("learning_rates"))
@@ -67,28 +93,5 @@ def read_inputs(folder: Path) -> Inputs:
     for split in ("train", "test"):
         arrays = (np.load(folder / f"{split}_{part}.npy") for part in ("inputs", "labels"))
         sets.append(TensorDataset(*map(torch.from_numpy, arrays)))
-    return Inputs(folder, sets[0], sets[1], load_file(folder / "model.safetensors"))
-
-
-class Mlp(nn.Module):
-    """The model of mnist-mlp with its parameter names, in plain PyTorch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(784, 128), nn.ReLU(), nn.Dropout(0.1),
-            nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.1),
-            nn.Linear(64, 10),
-        )  # fmt: skip
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (n, 10)."""
-        logits: Tensor = self.layers(inputs)
-        return logits
-
-    @classmethod
-    def at(cls, state: State) -> Mlp:
-        """Return the model with these parameters, in evaluation mode."""
-        model = cls()
-        model.load_state_dict(state)
-        return model.eval()
+    net = json.loads((folder / "problem.json").read_text())["net"]
+    return Inputs(folder, net, sets[0], sets[1], load_file(folder / "model.safetensors"))

@@ -1,4 +1,4 @@
-"""kronfluence's side: EK-FAC of all Linear layers, from the empirical Fisher matrix."""
+"""kronfluence's side: all Linear and Conv2d layers; EK-FAC is from the empirical Fisher matrix."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from kronfluence.task import Task
 from torch import Tensor, nn
 
 from benchmarks.sides import hyperparameters as choice
-from benchmarks.sides.inputs import Inputs, Mlp
+from benchmarks.sides.inputs import Inputs
 
 __all__ = ["CALLS", "CrossEntropyTask", "factored_scores"]
 
 
 class CrossEntropyTask(Task):
-    """The summed cross-entropy of a batch, on both sides."""
+    """The cross-entropy summed over a batch and its positions, on both sides."""
 
     def compute_train_loss(self, batch: Any, model: nn.Module, sample: bool = False) -> Tensor:
         """Return the loss at the true labels: only the empirical Fisher matrix is asked for."""
-        images, labels = batch
-        return nn.functional.cross_entropy(model(images), labels, reduction="sum")
+        inputs, labels = batch
+        logits = model(inputs).flatten(0, -2)
+        return nn.functional.cross_entropy(logits, labels.flatten(), reduction="sum")
 
     def compute_measurement(self, batch: Any, model: nn.Module) -> Tensor:
         """Return the explained value, the loss as well."""
@@ -73,16 +74,18 @@ def factored_scores(
     return found["all_modules"].T  # it returns (n_test, n_train)
 
 
-def _ek_fac(inputs: Inputs) -> Callable[[], Tensor]:
-    folder = tempfile.mkdtemp(dir=inputs.folder)
+def _factored(strategy: str) -> Callable[[Inputs], Callable[[], Tensor]]:
+    def prepare(inputs: Inputs) -> Callable[[], Tensor]:
+        folder = tempfile.mkdtemp(dir=inputs.folder)
+        return lambda: factored_scores(
+            inputs.model(), inputs.train_set, inputs.test_set, folder, choice.FISHER_DAMPING,
+            strategy=strategy,
+        )  # fmt: skip
 
-    def call() -> Tensor:
-        model = Mlp.at(inputs.state)
-        return factored_scores(
-            model, inputs.train_set, inputs.test_set, folder, choice.FISHER_DAMPING
-        )
-
-    return call
+    return prepare
 
 
-CALLS: dict[str, Callable[[Inputs], Callable[[], Tensor]]] = {"ek-fac": _ek_fac}
+CALLS: dict[str, Callable[[Inputs], Callable[[], Tensor]]] = {
+    "grad-dot": _factored("identity"),
+    "ek-fac": _factored("ekfac"),
+}

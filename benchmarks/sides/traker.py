@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from trak import TRAKer
 
 from benchmarks.sides import hyperparameters as choice
-from benchmarks.sides.inputs import Inputs, Mlp, State
+from benchmarks.sides.inputs import Inputs, State
 
 __all__ = ["CALLS", "trak_scores"]
 
@@ -51,7 +51,7 @@ def _trak(dimension: int) -> Callable[[Inputs], Callable[[], Tensor]]:
         def call() -> Tensor:
             # Its projection is not divided by √k.
             options = {"proj_dim": dimension, "lambda_reg": dimension * choice.TRAK_DAMPING}
-            return trak_scores(Mlp.at(inputs.state), inputs.state, train, test, folder, **options)
+            return trak_scores(inputs.model(), inputs.state, train, test, folder, **options)
 
         return call
 

@@ -40,29 +40,34 @@ def method_names() -> list[str]:
 def _modules() -> dict[str, str]:
     """Return the file of the base class and of each public class that derives from it to be used.
 
-    A class with an abstract method of its own is not to be used as it is.
+    A class with an abstract method is not to be used as it is.
     """
     homes: dict[str, str] = {}
-    bases: dict[str, set[str]] = {}
-    concrete: set[str] = set()
+    classes: dict[str, ast.ClassDef] = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        public = _public(tree)
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                bases[node.name] = {b.id for b in node.bases if isinstance(b, ast.Name)}
-                if node.name in public:
-                    homes[node.name] = path.stem
-                if not _is_abstract(node):
-                    concrete.add(node.name)
+        found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        classes |= found
+        homes |= dict.fromkeys(found.keys() & _public(tree), path.stem)
+
+    def bases(name: str) -> list[str]:
+        node = classes.get(name)
+        return [] if node is None else [b.id for b in node.bases if isinstance(b, ast.Name)]
 
     def derives(name: str) -> bool:
-        return any(base == BASE or derives(base) for base in bases.get(name, ()))
+        return name == BASE or any(derives(base) for base in bases(name))
+
+    def abstract(name: str) -> set[str]:
+        inherited = {method for base in bases(name) for method in abstract(base)}
+        functions = {} if name not in classes else _functions(classes[name])
+        return inherited - functions.keys() | {
+            f for f, is_abstract in functions.items() if is_abstract
+        }
 
     return {
         name: home
         for name, home in homes.items()
-        if name == BASE or (name in concrete and derives(name))
+        if name == BASE or (derives(name) and not abstract(name))
     }
 
 
@@ -74,9 +79,10 @@ def _public(tree: ast.Module) -> set[str]:
     return set()
 
 
-def _is_abstract(node: ast.ClassDef) -> bool:
+def _functions(node: ast.ClassDef) -> dict[str, bool]:
+    """Return the methods of a class, and whether each is abstract."""
     functions = (item for item in node.body if isinstance(item, ast.FunctionDef))
-    return any("abstractmethod" in map(ast.unparse, f.decorator_list) for f in functions)
+    return {f.name: "abstractmethod" in map(ast.unparse, f.decorator_list) for f in functions}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headwater.attributors.pairwise import PairwiseAttributor, per_batch
-from headwater.attributors.source import GradientSource
-from headwater.batches import Batch, tensors_of
-from headwater.features import all_features
+from headwater.attributors.features import FeatureReader
+from headwater.attributors.pairwise import Describe, PairwiseAttributor
+from headwater.batches import Batch, sample_tensors
+from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
 from headwater.task import AttributionTask
 
@@ -44,10 +44,9 @@ class RandomScores(PairwiseAttributor):
         super().__init__(task)
         self.seed = seed
 
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Return {"key": 64 bits of the content of each sample}."""
-        keys = [key for batch in batches for key in _keys(batch, self.seed)]
-        return {"key": torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))}
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"key": 64 bits of the content of each sample}."""
+        return lambda batch: {"key": _keys(batch, self.seed)}
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return u, (b, m)."""
@@ -77,9 +76,9 @@ class LabelMatch(PairwiseAttributor):
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Return {"label": y}."""
-        return {"label": per_batch(source, batches, labels_of)}
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"label": y}."""
+        return lambda batch: {"label": labels_of(batch)}
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return 1[y_i = y_j], (b, m)."""
@@ -116,10 +115,10 @@ class FeatureSimilarity(PairwiseAttributor):
         super().__init__(task)
         self.layer = layer
 
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Return {"feature": a / ‖a‖}, (n, d)."""
-        found = all_features(source.model, self.task.loss, batches, self.layer)
-        return {"feature": normalize(found.inputs, dim=1)}
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"feature": a / ‖a‖}, (n, d)."""
+        read = FeatureReader(source.model, self.task.loss, self.layer)
+        return lambda batch: {"feature": normalize(read(batch).inputs, dim=1)}
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return the cosines, (b, m)."""
@@ -147,11 +146,9 @@ class LossOnly(PairwiseAttributor):
         True
     """
 
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Return {"loss": ℓ}, (n,)."""
-        model, loss = source.model, self.task.loss
-        with torch.no_grad():
-            return {"loss": per_batch(source, batches, lambda batch: model.values(loss, batch))}
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"loss": ℓ}, (n,)."""
+        return lambda batch: {"loss": source.model.values(self.task.loss, batch)}
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return ℓ_i in every column, (b, m)."""
@@ -162,10 +159,10 @@ class LossOnly(PairwiseAttributor):
         return train["loss"]
 
 
-def _keys(batch: Batch, seed: int) -> list[int]:
-    """Return 64 bits of sha256 over the seed and each sample, numbers rounded to float32."""
+def _keys(batch: Batch, seed: int) -> Tensor:
+    """Return 64 bits of sha256 over the seed and each sample, numbers rounded to float32, int64 (n,)."""
     columns = []
-    for tensor in tensors_of(batch):
+    for tensor in sample_tensors(batch):
         kind = torch.float32 if tensor.is_floating_point() else torch.int64
         columns.append(tensor.detach().to("cpu", kind).reshape(len(tensor), -1).numpy())
     keys = []
@@ -174,7 +171,7 @@ def _keys(batch: Batch, seed: int) -> list[int]:
         for values in sample:
             digest.update(values.tobytes())
         keys.append(int.from_bytes(digest.digest()[:8], "little"))
-    return keys
+    return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))
 
 
 def _uniform(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from headwater.attributors.attributor import Rows
-from headwater.attributors.pairwise import PairwiseAttributor, per_batch, sides
-from headwater.attributors.source import GradientSource
-from headwater.batches import Batch, tensors_of
+from headwater.attributors.features import FeatureReader
+from headwater.attributors.method import Rows
+from headwater.attributors.pairwise import Describe, PairwiseAttributor, sides
+from headwater.batches import Batch, sample_tensors
 from headwater.checks import check_positive
-from headwater.features import all_features
+from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
+from headwater.memory import LARGE, row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
 __all__ = ["KNNShapley", "neighbour_shapley"]
-
-WORKSPACE = 2**22
-"""Distances that are sorted at a time (32 MiB in float64)."""
 
 
 class KNNShapley(PairwiseAttributor):
@@ -33,12 +31,12 @@ class KNNShapley(PairwiseAttributor):
     that comes first is the nearer.
 
     Cost: one forward pass; O(n m d) for distances and O(n m log n) to sort them, a block of test
-    samples at a time; it holds the features of the training samples and one value a pair.
+    samples at a time; it holds the features of the training samples and one value per pair.
 
     Args:
         task: batches are (inputs, labels).
         neighbours: k.
-        layer: the Linear layer whose input are the features; default: the one that is called last.
+        layer: the Linear layer whose inputs are the features; default: the one that is called last.
         inputs: whether distances are those of the flattened inputs; the model only shows the sign then.
 
     Raises:
@@ -71,14 +69,12 @@ class KNNShapley(PairwiseAttributor):
             )
         self.neighbours, self.layer, self.inputs = neighbours, layer, inputs
 
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Return {"feature": x (n, d), "label": y (n,)}."""
-        labels = per_batch(source, batches, labels_of)
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"feature": x (n, d), "label": y (n,)}."""
         if self.inputs:
-            features = per_batch(source, batches, _flat_inputs)
-        else:
-            features = all_features(source.model, self.task.loss, batches, self.layer).inputs
-        return {"feature": features, "label": labels}
+            return lambda batch: {"feature": _flat_inputs(batch), "label": labels_of(batch)}
+        read = FeatureReader(source.model, self.task.loss, self.layer)
+        return lambda batch: {"feature": read(batch).inputs, "label": labels_of(batch)}
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return v(i, j) for all training samples, (n, m), in the dtype of the features."""
@@ -94,13 +90,15 @@ class KNNShapley(PairwiseAttributor):
         train, test, _ = sides(super().solve(source, state))
         return {"values": self.value(train, test), "direction": state["direction"]}
 
+    def solved_width(self, source: GradientSource) -> int:
+        """Return n: the values of all training samples."""
+        return source.n
+
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield d · v(i, j)."""
         values, sign = solved["values"], float(solved["direction"])
-        step = max(1, WORKSPACE // values.shape[1])
-        for start in range(0, len(values), step):
-            block = values[start : start + step] * sign
-            yield slice(start, start + len(block)), block
+        for rows in row_blocks(len(values), values.shape[1], values.device, numbers=LARGE):
+            yield rows, values[rows] * sign
 
     def _blocks(
         self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]
@@ -108,9 +106,7 @@ class KNNShapley(PairwiseAttributor):
         """Yield (test samples, v (b, n)), a block of test samples at a time."""
         centre = train["feature"].to(torch.float64).mean(0)
         x, tests = (side["feature"].to(torch.float64) - centre for side in (train, test))
-        step = max(1, WORKSPACE // len(x))
-        for start in range(0, len(tests), step):
-            rows = slice(start, min(start + step, len(tests)))
+        for rows in row_blocks(len(tests), len(x), x.device):
             # ‖a - b‖² = ‖a‖² + ‖b‖² - 2⟨a, b⟩, and ‖b‖² is the same for all neighbours of b.
             distance = x.square().sum(1) - 2.0 * tests[rows] @ x.T
             matches = test["label"][rows, None] == train["label"]
@@ -121,7 +117,7 @@ def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Ten
     """Return the Shapley values of all training samples in the nearest-neighbour game of each row.
 
     With samples sorted by distance, m_(r) = 1[label right] and m_(n+1) = 0:
-    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum a row.
+    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum per row.
 
     Args:
         distance: of test sample j to training sample i, or anything that sorts alike, (m, n).
@@ -149,7 +145,8 @@ def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Ten
 
 
 def _flat_inputs(batch: Batch) -> Tensor:
-    """Return all tensors but the labels, one row a sample."""
-    dtype = torch.get_default_dtype()
-    kept = [t if t.is_floating_point() else t.to(dtype) for t in tensors_of(batch)[:-1]]
+    """Return all tensors but the labels, one row per sample."""
+    labels, dtype = labels_of(batch), torch.get_default_dtype()
+    inputs = [t for t in sample_tensors(batch) if t is not labels]
+    kept = [t if t.is_floating_point() else t.to(dtype) for t in inputs]
     return torch.cat([t.flatten(1) if t.ndim > 1 else t[:, None] for t in kept], 1)

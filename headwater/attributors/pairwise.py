@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from headwater.attributors.attributor import Attributor, Rows
+from headwater.attributors.attributor import Attributor
 from headwater.attributors.direction import direction
-from headwater.attributors.source import GradientSource
+from headwater.attributors.method import Rows
 from headwater.batches import Batch, batch_size, tensors_of, to_device
 from headwater.checks import check_finite
+from headwater.gradients.source import GradientSource
+from headwater.memory import LARGE, row_blocks
 from headwater.progress import track
 from headwater.solvers import State
 
-__all__ = ["PairwiseAttributor"]
+__all__ = ["Describe", "PairwiseAttributor", "sides"]
 
-WORKSPACE = 2**24
-"""Pairs that one block of scores may hold (128 MiB in float64)."""
 TEST = "test."
 """What the names of the test samples' tensors begin with."""
+Describe = Callable[[Batch], Mapping[str, Tensor]]
+"""Returns what is kept of the samples of a batch: tensors whose first dimension is the sample."""
 
 
 class PairwiseAttributor(Attributor):
@@ -31,20 +33,15 @@ class PairwiseAttributor(Attributor):
     rises when the loss falls (margin, logit, log-probability), -1 for the loss. Self-influence is
     v(i, i): how much i helps its own prediction. With several checkpoints values are averaged.
 
-    A method says what it keeps of a sample (`describe`), and how two samples compare (`value`).
+    A method says what it keeps of a sample (`describer`), and how two samples compare (`value`).
 
     Raises:
         ValueError: in `cache`, if the target does not rise or fall with the loss.
     """
 
-    @property
-    def train_function(self) -> None:
-        """No gradients are taken."""
-        return None
-
     @abstractmethod
-    def describe(self, source: GradientSource, batches: Iterable[Batch]) -> Mapping[str, Tensor]:
-        """Return what is kept of samples: tensors whose first dimension is the sample."""
+    def describer(self, source: GradientSource) -> Describe:
+        """Return what is called with one batch after the other, on the model's device."""
 
     @abstractmethod
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
@@ -54,11 +51,15 @@ class PairwiseAttributor(Attributor):
     def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
         """Return v(i, i), (n,)."""
 
+    def check(self, source: GradientSource, batch: Batch) -> None:
+        """Refuse a target that does not rise or fall with the loss."""
+        direction(source.model, self.task.loss, self.task.target, batch)
+
     def prepare(self, source: GradientSource) -> State:
         """Return what is kept of the training samples, and {"direction": d}."""
-        kept = self._described(source, source.batches)
         first = next(iter(source.batches))
         sign = direction(source.model, self.task.loss, self.task.target, first)
+        kept = self._described(source, source.batches)
         return {**kept, "direction": torch.tensor(sign, dtype=torch.float64)}
 
     def solve(self, source: GradientSource, state: State) -> State:
@@ -70,9 +71,7 @@ class PairwiseAttributor(Attributor):
         """Yield d · v(i, j) for one block of training samples after the other."""
         train, test, sign = sides(solved)
         n, m = (len(next(iter(side.values()))) for side in (train, test))
-        step = max(1, WORKSPACE // m)
-        for start in range(0, n, step):
-            rows = slice(start, min(start + step, n))
+        for rows in row_blocks(n, m, source.device, numbers=LARGE):
             yield rows, self.value({name: t[rows] for name, t in train.items()}, test) * sign
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
@@ -80,13 +79,16 @@ class PairwiseAttributor(Attributor):
         train, _, _ = sides(state)
         return self.self_value(train)
 
-    def _described(self, source: GradientSource, batches: Iterable[Batch]) -> Mapping[str, Tensor]:
-        done = 0
-        for batch in batches:
+    def _described(self, source: GradientSource, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        describe, done = self.describer(source), 0
+        parts: list[Mapping[str, Tensor]] = []
+        for batch in track(batches, "samples"):
             for tensor in tensors_of(batch):
                 check_finite("the data", tensor, done)
+            with torch.no_grad():
+                parts.append(describe(to_device(batch, source.device)))
             done += batch_size(batch)
-        return self.describe(source, batches)
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def sides(state: State) -> tuple[dict[str, Tensor], dict[str, Tensor], float]:
@@ -94,12 +96,3 @@ def sides(state: State) -> tuple[dict[str, Tensor], dict[str, Tensor], float]:
     test = {k.removeprefix(TEST): t for k, t in state.items() if k.startswith(TEST)}
     train = {k: t for k, t in state.items() if not k.startswith(TEST) and k != "direction"}
     return train, test, float(state["direction"])
-
-
-def per_batch(
-    source: GradientSource, batches: Iterable[Batch], function: Callable[[Batch], Tensor]
-) -> Tensor:
-    """Return a tensor of all samples, made batch by batch on the model's device."""
-    device = source.model.device
-    parts = [function(to_device(batch, device)) for batch in track(batches, "samples")]
-    return torch.cat(parts)

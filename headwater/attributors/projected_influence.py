@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import torch
-from torch import Tensor
-
-from headwater.attributors.attributor import Attributor, Rows
-from headwater.attributors.block_gram import (
-    Blocks,
-    block_sizes,
-    check_blocks,
-    factorise,
-    gram_blocks,
-    whiten,
+from headwater.attributors.influence_function import InfluenceFunction
+from headwater.curvature import EmpiricalFisher
+from headwater.projections import (
+    FactGraSS,
+    GradientProjection,
+    GraSS,
+    Kronecker,
+    LearnedProjection,
 )
-from headwater.attributors.source import GradientSource
-from headwater.checks import check_positive
-from headwater.gradients import Gradients
-from headwater.projections import FactGraSS, GradientProjection, GraSS, Kronecker
-from headwater.solvers import State
+from headwater.solvers import Blocks, Damping, Explicit
 from headwater.task import AttributionTask
 
 __all__ = ["ProjectedInfluence", "factgrass", "grass", "logra"]
 
 
-class ProjectedInfluence(Attributor):
+class ProjectedInfluence(InfluenceFunction):
     """Estimate the effect of leaving a sample out with the empirical Fisher of projected gradients.
 
-    φ_i = P∇ℓ_i and ψ_j = P∇f_j, another P for every checkpoint:
-    scores[i, j] = -(1/n) ψ_jᵀ (ΦᵀΦ/n + λI)^-1 φ_i ≈ f_j(with i) - f_j(without i), in the unit of f.
-    Self-influence: (1/n) φ_iᵀ (ΦᵀΦ/n + λI)^-1 φ_i. With several checkpoints, the mean.
-    With blocks, ΦᵀΦ is taken as block-diagonal. Cost: one projection of every gradient, and k × k
-    algebra; only the m test rows are multiplied by the inverse.
+    φ_i = P∇ℓ_i and ψ_j = P∇f_j, another P for every checkpoint, and C = (1/n) ΦᵀΦ:
+    scores[i, j] = -(1/n) ψ_jᵀ (C + λI)^-1 φ_i ≈ f_j(with i) - f_j(without i), in the unit of f.
+    It is `InfluenceFunction` with `EmpiricalFisher`, a projection and C factorised. With blocks, C is
+    taken as block-diagonal. Cost: one projection of every gradient, and k × k algebra; only the m
+    test rows are multiplied by the inverse.
 
     Args:
         task: model, loss, target and checkpoints.
         projection: of every gradient; None where the gradients are projected already.
-        damping: λ ≥ 0, absolute, added to ΦᵀΦ/n.
-        blocks: number or sizes of the diagonal blocks; "layers": one a layer.
+        damping: λ ≥ 0.
+        blocks: number or sizes of the diagonal blocks; "layers": one per layer.
 
     Raises:
         ValueError: if the damping is negative, or the blocks do not fit the projection.
@@ -52,61 +43,18 @@ class ProjectedInfluence(Attributor):
     def __init__(
         self,
         task: AttributionTask,
-        projection: GradientProjection | None,
-        damping: float,
+        projection: GradientProjection | LearnedProjection | None,
+        damping: Damping,
         blocks: Blocks = 1,
     ) -> None:
-        super().__init__(task)
-        check_positive("damping", damping, allow_zero=True)
-        check_blocks(blocks)
-        self.projection, self.damping, self.blocks = projection, damping, blocks
-
-    @property
-    def takes_projected(self) -> bool:
-        """Whether it has no projection of its own."""
-        return self.projection is None
-
-    def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
-        """Project, with a projection of this checkpoint's own."""
-        if self.projection is None:
-            return gradients
-        return gradients.project(self.projection.for_checkpoint(checkpoint))
-
-    def prepare(self, source: GradientSource) -> State:
-        """Return the blocks of ΦᵀΦ in float64, and {"count": n}; whatever the damping."""
-        sizes = block_sizes(self.blocks, next(iter(source.train_blocks())))
-        grams = gram_blocks((block.dense() for block in source.train_blocks()), sizes)
-        n = sum(len(block) for block in source.train_blocks())
-        return {**grams, "count": torch.tensor([n])}
-
-    def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"vectors": (ΦᵀΦ + nλI)^-1 ψ_j}, (m, k): the 1/n is in it."""
-        return {"vectors": whiten(self._factors(state), source.test().dense())}
-
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield -⟨φ_i, (ΦᵀΦ + nλI)^-1 ψ_j⟩."""
-        start = 0
-        for block in source.train_blocks():
-            yield slice(start, start + len(block)), -(block.dense() @ solved["vectors"].T)
-            start += len(block)
-
-    def self_score(self, source: GradientSource, state: State) -> Tensor:
-        """Return ⟨φ_i, (ΦᵀΦ + nλI)^-1 φ_i⟩."""
-        factors, parts = self._factors(state), []
-        for block in source.train_blocks():
-            phi = block.dense()
-            parts.append((phi * whiten(factors, phi)).sum(1, dtype=torch.float64))
-        return torch.cat(parts)
-
-    def _factors(self, state: State) -> list[Tensor]:
-        return factorise(state, self.damping, samples=int(state["count"]))
+        super().__init__(task, Explicit(damping, blocks), EmpiricalFisher(), projection)
 
 
 def logra(
     task: AttributionTask,
     dimension_in: int,
     dimension_out: int,
-    damping: float,
+    damping: Damping,
     seed: int = 0,
     blocks: Blocks = "layers",
 ) -> ProjectedInfluence:
@@ -116,7 +64,7 @@ def logra(
         task: any loss, target and checkpoints.
         dimension_in: k_in, of the inputs of each layer.
         dimension_out: k_out, of the output gradients of each layer.
-        damping: λ, absolute.
+        damping: λ.
         seed: of the projections.
         blocks: 1 for one Fisher matrix of all layers together.
 
@@ -137,7 +85,7 @@ def logra(
 def grass(
     task: AttributionTask,
     dimension: int,
-    damping: float,
+    damping: Damping,
     blowup: int = 4,
     seed: int = 0,
     blocks: Blocks = 1,
@@ -147,7 +95,7 @@ def grass(
     Args:
         task: any loss, target and checkpoints.
         dimension: k.
-        damping: λ, absolute.
+        damping: λ.
         blowup: coordinates kept for each dimension.
         seed: of mask and projection.
         blocks: number of diagonal blocks of the Fisher matrix.
@@ -163,7 +111,7 @@ def grass(
 def factgrass(
     task: AttributionTask,
     dimension: int,
-    damping: float,
+    damping: Damping,
     blowup: int = 4,
     seed: int = 0,
     blocks: Blocks = "layers",
@@ -173,7 +121,7 @@ def factgrass(
     Args:
         task: any loss, target and checkpoints.
         dimension: k of each layer.
-        damping: λ, absolute.
+        damping: λ.
         blowup: entries kept for each dimension.
         seed: of masks and projections.
         blocks: 1 for one Fisher matrix of all layers together.

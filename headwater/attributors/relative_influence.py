@@ -10,8 +10,9 @@ from torch import Tensor
 
 from headwater.attributors.attributor import Rows
 from headwater.attributors.influence_function import InfluenceFunction
-from headwater.attributors.source import GradientSource
 from headwater.curvature import Curvature
+from headwater.gradients.source import GradientSource
+from headwater.projections import GradientProjection, LearnedProjection
 from headwater.solvers import Solver, State
 from headwater.task import AttributionTask
 
@@ -32,13 +33,15 @@ class RelatIF(InfluenceFunction):
     (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
     the score 0. Self-influence is divided alike: √(∇ℓ_iᵀ P ∇ℓ_i) / n for the norm "loss".
     The scores have the unit of f over that of the norm: they rank, they predict no change.
-    Cost: as influence, and one more solution a training sample (`Woodbury`, `DataInf`: matrix products).
+    Cost: as influence, and one more solution per training sample (`Woodbury`, `DataInf`: matrix
+    products).
 
     Args:
         task: model, loss, target and checkpoints.
         solver: how P is applied, with its damping λ.
         curvature: C; default: as for `InfluenceFunction`.
         norm: N, "loss" or "parameters".
+        projection: of all gradients, as for `InfluenceFunction`; norms are those of projected ones.
 
     Raises:
         ValueError: if the norm is unknown, or the curvature does not offer what the solver asks for.
@@ -64,8 +67,9 @@ class RelatIF(InfluenceFunction):
         solver: Solver,
         curvature: Curvature | None = None,
         norm: Norm = "loss",
+        projection: GradientProjection | LearnedProjection | None = None,
     ) -> None:
-        super().__init__(task, solver, curvature)
+        super().__init__(task, solver, curvature, projection)
         if norm not in get_args(Norm):
             raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
         self.norm = norm
@@ -96,11 +100,7 @@ class RelatIF(InfluenceFunction):
 
     def _norms(self, source: GradientSource, state: State) -> Tensor:
         """Return N_i from the captured gradients g_i, ∇ℓ_i = σ_i g_i, (n,)."""
-        train, operator = source.train(), self.operator(source, state)
-        if self.norm == "loss":
-            squares = self.solver.self_inner(operator, state, train)
-        else:
-            squares = self.solver.squared_solution_norms(operator, state, train)
+        squares = self.quadratic(source, state, power=1 if self.norm == "loss" else 2)
         wrong = (~(squares >= 0)).nonzero()
         if len(wrong):
             row = int(wrong[0])
@@ -109,4 +109,4 @@ class RelatIF(InfluenceFunction):
                 f"square at sample {row}: C + λI is not positive definite there; raise the damping, or "
                 "use a Gauss-Newton curvature"
             )
-        return self.curvature.loss_scale(train.values).abs() * squares.sqrt()
+        return self.curvature.loss_scale(source.values()).abs() * squares.sqrt()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headwater.attributors.attributor import Attributor, Rows
-from headwater.attributors.source import GradientSource
-from headwater.batches import Batch, batch_size
+from headwater.attributors.attributor import Attributor
+from headwater.attributors.features import FeatureReader, Features, features, values_at
+from headwater.attributors.method import Rows
+from headwater.attributors.softmax_regression import fit_softmax
+from headwater.batches import Batch
 from headwater.checks import check_finite, check_positive
-from headwater.features import Features, all_features, values_at
-from headwater.softmax_regression import fit_softmax
+from headwater.gradients.source import GradientSource
+from headwater.memory import LARGE, row_blocks
+from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
 __all__ = ["RPS"]
-
-WORKSPACE = 2**24
-"""Pairs that one block of scores may hold (128 MiB in float64)."""
 
 
 class RPS(Attributor):
@@ -74,51 +74,56 @@ class RPS(Attributor):
             raise ValueError(f"fit must be 'predictions' or 'labels', got {fit!r}")
         self.l2, self.layer, self.normalize, self.fit = l2, layer, normalize, fit
 
-    @property
-    def train_function(self) -> None:
-        """No gradients of parameters are taken."""
-        return None
+    def check(self, source: GradientSource, batch: Batch) -> None:
+        """Refuse a loss that is not the cross-entropy of the output of the layer."""
+        found = features(source.model, self.task.loss, batch, self.layer)
+        self._label_probabilities(source, batch, found, 0)
 
     def prepare(self, source: GradientSource) -> State:
-        """Return {"features": x, "alpha": α, "weight": Θ*, "gradient_norm"}, in float64."""
-        found = all_features(source.model, self.task.loss, source.batches, self.layer)
-        labels = self._label_probabilities(source, found)
-        own = found.outputs.to(torch.float64).softmax(1)
-        teacher = labels if self.fit == "labels" else own
-        x = self._rows(found)
+        """Return {"features": x, "labels": q of the loss, "alpha": α, "weight": Θ*}, in float64.
+
+        And {"gradient_norm": ‖∇‖ at Θ*}.
+        """
+        read, parts = FeatureReader(source.model, self.task.loss, self.layer), []
+        for batch in track(source.batches, "features"):
+            found = read(batch)
+            labels = self._label_probabilities(source, batch, found, read.done - len(found.inputs))
+            own = found.outputs.to(torch.float64).softmax(1)
+            parts.append((self._rows(found), labels, labels if self.fit == "labels" else own))
+        x, labels, teacher = (torch.cat(column) for column in zip(*parts, strict=True))
         fitted = fit_softmax(x, teacher, self.l2)
         alpha = (teacher - (x @ fitted.weight.T).softmax(1)) / (2 * self.l2 * len(x))
-        norm = torch.tensor(fitted.gradient_norm, dtype=torch.float64)
-        return {"features": x, "alpha": alpha, "weight": fitted.weight, "gradient_norm": norm}
+        return {
+            "features": x,
+            "labels": labels,
+            "alpha": alpha,
+            "weight": fitted.weight,
+            "gradient_norm": torch.tensor(fitted.gradient_norm, dtype=torch.float64),
+        }
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Add the test features x_j and ∂f_j/∂z_j at the refitted logits."""
-        found = all_features(source.model, self.task.loss, source.test_batches, self.layer)
-        x = self._rows(found)
-        z = x @ state["weight"].T
-        slopes = _slopes(source, self.task.target, source.test_batches, found.layer, z)
-        return {
-            "features": state["features"],
-            "alpha": state["alpha"],
-            "test_features": x,
-            "test_slopes": slopes,
-        }
+        read, parts = FeatureReader(source.model, self.task.loss, self.layer), []
+        for batch in track(source.test_batches, "features"):
+            found, done = read(batch), read.done
+            x = self._rows(found)
+            z, first_row = x @ state["weight"].T, done - len(x)
+            parts.append((x, _slopes(source, self.task.target, batch, found.layer, z, first_row)))
+        x, slopes = (torch.cat(column) for column in zip(*parts, strict=True))
+        kept = {name: state[name] for name in ("features", "alpha")}
+        return {**kept, "test_features": x, "test_slopes": slopes}
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield ⟨∂f_j/∂z_j, α_i⟩⟨x_i, x_j⟩."""
-        x, slopes = solved["test_features"], solved["test_slopes"]
-        step = max(1, WORKSPACE // len(x))
-        for start in range(0, len(solved["alpha"]), step):
-            rows = slice(start, min(start + step, len(solved["alpha"])))
+        x, slopes, alpha = solved["test_features"], solved["test_slopes"], solved["alpha"]
+        for rows in row_blocks(len(alpha), len(x), x.device, numbers=LARGE):
             kernel = solved["features"][rows] @ x.T
-            yield rows, kernel.mul_(solved["alpha"][rows] @ slopes.T)
+            yield rows, kernel.mul_(alpha[rows] @ slopes.T)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
-        """Return -⟨∂ℓ_i/∂z_i, α_i⟩‖x_i‖²."""
+        """Return -⟨∂ℓ_i/∂z_i, α_i⟩‖x_i‖², with ∂ℓ/∂z = softmax(z) - q."""
         x = state["features"]
-        found = all_features(source.model, self.task.loss, source.batches, self.layer)
-        z = x @ state["weight"].T
-        slopes = _slopes(source, self.task.loss, source.batches, found.layer, z)
+        slopes = (x @ state["weight"].T).softmax(1) - state["labels"]
         return -(slopes * state["alpha"]).sum(1) * x.square().sum(1)
 
     def _rows(self, found: Features) -> Tensor:
@@ -128,11 +133,14 @@ class RPS(Attributor):
             x = normalize(x, dim=1)
         return torch.cat([x, torch.ones_like(x[:, :1])], 1) if found.bias else x
 
-    def _label_probabilities(self, source: GradientSource, found: Features) -> Tensor:
+    def _label_probabilities(
+        self, source: GradientSource, batch: Batch, found: Features, first_row: int
+    ) -> Tensor:
         """Return q = softmax(z) - ∂ℓ/∂z of a cross-entropy, the same at every z, (n, C)."""
         z = found.outputs.to(torch.float64)
         at_zero, at_own = (
-            logits.softmax(1) - _slopes(source, self.task.loss, source.batches, found.layer, logits)
+            logits.softmax(1)
+            - _slopes(source, self.task.loss, batch, found.layer, logits, first_row)
             for logits in (torch.zeros_like(z), z)
         )
         if not torch.allclose(at_zero, at_own, atol=1e-4) or bool((at_zero < -1e-4).any()):
@@ -146,19 +154,16 @@ class RPS(Attributor):
 def _slopes(
     source: GradientSource,
     function: SampleFunction,
-    batches: Iterable[Batch],
+    batch: Batch,
     layer: str,
     outputs: Tensor,
+    first_row: int,
 ) -> Tensor:
     """Return ∂f_i/∂z_i with the outputs of the layer replaced, (n, C)."""
-    parts, done = [], 0
-    for batch in batches:
-        z = outputs[done : done + batch_size(batch)].detach().requires_grad_()
-        with torch.enable_grad():
-            values = values_at(source.model, function, batch, layer, z)
-            # 0 · z: a function that does not depend on the logits has slope 0, and is no error.
-            (slope,) = torch.autograd.grad(values.sum() + 0.0 * z.sum(), z)
-        check_finite("the derivative by the logits", slope, done)
-        parts.append(slope)
-        done += len(z)
-    return torch.cat(parts)
+    z = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        values = values_at(source.model, function, batch, layer, z)
+        # 0 · z: a function that does not depend on the logits has slope 0, and is no error.
+        (slope,) = torch.autograd.grad(values.sum() + 0.0 * z.sum(), z)
+    check_finite("the derivative by the logits", slope, first_row)
+    return slope

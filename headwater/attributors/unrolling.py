@@ -6,18 +6,16 @@ from collections.abc import Reversible, Sequence
 
 from torch import Tensor
 
-from headwater.attributors.attributor import Attributor
-from headwater.attributors.data_value_embedding import DataValueEmbedding
-from headwater.attributors.source import GradientSource
-from headwater.batches import Batch
+from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor
 from headwater.curvature import Hessian
-from headwater.task import AttributionTask, BoundModel
+from headwater.gradients.source import GradientSource
+from headwater.task import AttributionTask
 from headwater.trajectory import Step
 
 __all__ = ["Unrolling"]
 
 
-class Unrolling(DataValueEmbedding):
+class Unrolling(TrajectoryAttributor):
     """Differentiate whole training runs, with the exact Hessian of every batch.
 
     scores[i, j] = df_j(θ_T)/dw_i at w = 1, w_i the weight of sample i in every batch that holds it:
@@ -33,7 +31,7 @@ class Unrolling(DataValueEmbedding):
         runs: one run per checkpoint, each anything that `reversed` takes: a list, or a `TrainingRun`.
 
     Raises:
-        ValueError: if there is not one run a checkpoint, or a step names samples that do not exist.
+        ValueError: if there is not one run per checkpoint, or a step names samples that do not exist.
 
     Reference:
         Hara, Nitanda and Maehara, Data Cleansing for Models Trained with SGD, NeurIPS 2019.
@@ -51,20 +49,21 @@ class Unrolling(DataValueEmbedding):
     """
 
     def __init__(self, task: AttributionTask, runs: Sequence[Reversible[Step]]) -> None:
-        Attributor.__init__(self, task)
+        super().__init__(task)
         if len(runs) != len(task.checkpoints):
             raise ValueError(
-                "Unrolling needs one run a checkpoint, got "
+                "Unrolling needs one run per checkpoint, got "
                 f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.benchmark.replay"
             )
-        self.runs, self.projection = list(runs), None
+        self.runs = list(runs)
 
-    def _run(self, source: GradientSource) -> Reversible[Step]:
+    def run(self, source: GradientSource) -> Reversible[Step]:
+        """Return the run of a checkpoint."""
         return self.runs[source.index]
 
-    def _before(
-        self, u: Tensor, step: Step, model: BoundModel, batch: Batch, products: Tensor, g: Tensor
-    ) -> Tensor:
-        product = Hessian(model, self.task.loss, [batch]).apply(u)
+    def carried(self, u: Tensor, passage: Passage) -> Tensor:
+        """Return u_t = ((1 - η wd) I - η H) u_{t+1}, H the Hessian of the batch."""
+        step = passage.step
+        product = Hessian(passage.model, self.task.loss, passage.batches).apply(u)
         decayed = 1.0 - step.learning_rate * step.weight_decay
         return u.mul_(decayed).sub_(product, alpha=step.learning_rate)

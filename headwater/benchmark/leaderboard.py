@@ -74,11 +74,15 @@ def _cells(results: dict[str, Any]) -> list[list[str]]:
         seconds = f"{found['gradient_seconds']} + {found['method_seconds']}"
         cells.append(
             [f"**{name}**" if name in best else name, found["function"], str(found["checkpoints"])]
-            + ["-" if found["damping"] is None else f"{found['damping']:g}"]
+            + [_damping(found["damping"])]
             + [_interval(found[m]) if m in found else "-" for m in metrics]
             + [seconds, str(found["peak_memory_mb"])]
         )
     return cells
+
+
+def _damping(damping: float | str | None) -> str:
+    return f"{damping:g}" if isinstance(damping, float | int) else damping or "-"
 
 
 def _rank(item: tuple[str, dict[str, Any]]) -> tuple[float, str]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.attributors.attributor import Attributor
-from headwater.attributors.source import GradientSource
+from headwater.attributors.scoring import scores_into
+from headwater.gradients.source import GradientSource
 from headwater.metrics import linear_datamodeling_score
 from headwater.solvers import State
 
@@ -35,6 +36,6 @@ def lds_of_each(
     scores = np.empty((masks.shape[1], outputs.shape[2]), np.float32)
     found = []
     for place, attributor in enumerate(attributors):
-        attributor.scores_into(scores, sources, [states[place] for states in solved])
+        scores_into(attributor, scores, sources, (states[place] for states in solved))
         found.append(linear_datamodeling_score(scores, masks, outputs, replicates=0).value)
     return [round(lds, 4) for lds in found]

@@ -1,10 +1,13 @@
 """Curvature of the training objective: linear operators, and the per-sample rows they are made of."""
 
-from headwater.curvature.curvature import Curvature, TrainingData, curvatures_that_offer
-from headwater.curvature.gauss_newton import FullGaussNewton, GaussNewtonOperator
+from headwater.curvature.class_gauss_newton import ClassGaussNewton
+from headwater.curvature.curvature import Curvature, curvatures_that_offer
+from headwater.curvature.ekfac import EKFAC
+from headwater.curvature.gauss_newton import GaussNewton, GaussNewtonOperator
 from headwater.curvature.hessian import ExactHessian, Hessian
-from headwater.curvature.kronecker import EKFAC, KFAC
-from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator, rotate
+from headwater.curvature.kfac import KFAC
+from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
+from headwater.curvature.margin_gauss_newton import MarginGaussNewton, MarginKernel
 from headwater.curvature.operator import (
     EIGENBASIS,
     MEAN_OVER_SAMPLES,
@@ -12,26 +15,26 @@ from headwater.curvature.operator import (
     ROWS,
     LinearOperator,
 )
-from headwater.curvature.rows import RowOperator
-from headwater.curvature.sample_curvature import EmpiricalFisher, GaussNewton, SampleCurvature
-from headwater.curvature.sampled_gauss_newton import SampledGaussNewton
-from headwater.curvature.samples import SampleOperator
+from headwater.curvature.row_curvature import EmpiricalFisher, SampleCurvature
+from headwater.curvature.rows import KeptBlocks, RowOperator
+from headwater.curvature.sample_operator import SampleOperator
 
 __all__ = [
     # which matrix
+    "ClassGaussNewton",
     "Curvature",
     "EKFAC",
     "EmpiricalFisher",
     "ExactHessian",
-    "FullGaussNewton",
     "GaussNewton",
     "KFAC",
+    "MarginGaussNewton",
+    "MarginKernel",
     "SampleCurvature",
-    "SampledGaussNewton",
-    "TrainingData",
     # operators
     "GaussNewtonOperator",
     "Hessian",
+    "KeptBlocks",
     "KroneckerBlock",
     "KroneckerOperator",
     "LinearOperator",
@@ -43,6 +46,4 @@ __all__ = [
     "ROWS",
     "ROW_PER_SAMPLE",
     "curvatures_that_offer",
-    # parts of them
-    "rotate",
 ]

@@ -1,43 +1,21 @@
-"""Which matrix C stands for the curvature of the mean loss, and whose gradients it is made of.
-
-A curvature names the function whose gradients g_i are captured at the training samples, and two
-factors a sample, both known from the value v_i of that function: the rows of C are ρ_i g_i, and
-∇ℓ_i = σ_i g_i. Most curvatures capture the loss itself: ρ = σ = 1.
-"""
+"""Which matrix C stands for the curvature of the mean loss, and whose gradients it is made of."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.batches import Batch
 from headwater.curvature.operator import LinearOperator
-from headwater.gradients import Gradients
+from headwater.gradients.source import GradientSource
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["Curvature", "TrainingData", "curvatures_that_offer"]
-
-
-class TrainingData(Protocol):
-    """What a curvature may look at: one checkpoint, the training samples and their gradients."""
-
-    task: AttributionTask
-    batches: Iterable[Batch]
-
-    @property
-    def model(self) -> BoundModel:
-        """The model at the checkpoint."""
-
-    def train_blocks(self) -> Iterator[Gradients]:
-        """Yield the captured training gradients, block by block, in order."""
-
-    def train(self) -> Gradients:
-        """Return the captured gradients of all training samples."""
+__all__ = ["Curvature", "curvatures_that_offer"]
 
 
 class Curvature(ABC):
@@ -49,21 +27,17 @@ class Curvature(ABC):
     """Whether C is a matrix of all parameters, so that gradients must not be projected."""
 
     def function(self, task: AttributionTask) -> SampleFunction:
-        """Return the function whose gradients are captured; default: the loss."""
+        """Return the function whose gradients g_i are captured; default: the loss."""
         return task.loss
 
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return ρ (n,) from the function's values (n,); default: ones."""
-        return torch.ones_like(values, dtype=torch.float64)
-
     def loss_scale(self, values: Tensor) -> Tensor:
-        """Return σ (n,) with ∇ℓ_i = σ_i g_i; default: ones."""
+        """Return σ (n,) with ∇ℓ_i = σ_i g_i, from the function's values (n,); default: ones."""
         return torch.ones_like(values, dtype=torch.float64)
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:  # noqa: B027
         """Raise ValueError if the task's loss is not one that this curvature is made for."""
 
-    def estimate(self, source: TrainingData) -> Mapping[str, Tensor]:
+    def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return what must be computed of the training data before there is an operator.
 
         It does not depend on any damping, and is what a workflow caches; default: nothing.
@@ -71,7 +45,7 @@ class Curvature(ABC):
         return {}
 
     @abstractmethod
-    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> LinearOperator:
+    def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> LinearOperator:
         """Return C at one checkpoint, from the training data and what `estimate` returned."""
 
 

@@ -1,4 +1,4 @@
-"""The full Gauss-Newton matrix of the mean loss, as products with blocks of vectors."""
+"""The Gauss-Newton matrix of the mean loss, as products with blocks of vectors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vjp, vmap
 
 from headwater.batches import Batch, to_device
-from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
+from headwater.gradients.source import GradientSource
 from headwater.model_outputs import empty_output, logits_of, replace_logits
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["FullGaussNewton", "GaussNewtonOperator"]
+__all__ = ["GaussNewton", "GaussNewtonOperator"]
 
 
 class GaussNewtonOperator(StreamedOperator):
@@ -75,11 +76,11 @@ class GaussNewtonOperator(StreamedOperator):
 
 
 @dataclass(frozen=True)
-class FullGaussNewton(Curvature):
+class GaussNewton(Curvature):
     """C = G = (1/n) Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i, for any loss that calls the model once.
 
-    `GaussNewton` keeps one row a sample, along its margin; this keeps all classes, at the price of
-    products through the model.
+    `MarginGaussNewton` keeps one row per sample, along its margin; this keeps all classes, at the
+    price of products through the model.
     """
 
     offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
@@ -99,7 +100,7 @@ class FullGaussNewton(Curvature):
             raise ValueError(_refusal("got another value for the same logits"))
 
     def operator(
-        self, source: TrainingData, estimated: Mapping[str, Tensor]
+        self, source: GradientSource, estimated: Mapping[str, Tensor]
     ) -> GaussNewtonOperator:
         """Return the Gauss-Newton matrix at the checkpoint."""
         return GaussNewtonOperator(source.model, source.task.loss, source.batches)
@@ -150,6 +151,6 @@ def _output(
 
 def _refusal(got: str) -> str:
     return (
-        "FullGaussNewton needs a loss that depends on the parameters through the model's logits alone, "
+        "GaussNewton needs a loss that depends on the parameters through the model's logits alone, "
         f"{got}; use ExactHessian"
     )

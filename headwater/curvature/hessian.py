@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.autograd import grad
 
 from headwater.batches import Batch
-from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
+from headwater.gradients.source import GradientSource
 
 __all__ = ["ExactHessian", "Hessian"]
 
@@ -49,7 +50,7 @@ class Hessian(StreamedOperator):
     def linearised(self, batch: Batch) -> Products:
         """Return v ↦ ∇⟨∇ Σ_i f_i, v⟩ over the samples of one chunk; its graph is built once."""
         layout = self.model.layout
-        theta = {name: t.detach().requires_grad_() for name, t in self.model.parameters.items()}
+        theta = self.model.leaves()
         inputs = [theta[name] for name in layout.names]
         with torch.enable_grad():
             total = self.model.values(self.function, batch, theta).sum()
@@ -82,6 +83,6 @@ class ExactHessian(Curvature):
 
     offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
 
-    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> Hessian:
+    def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> Hessian:
         """Return the Hessian at the checkpoint."""
         return Hessian(source.model, source.task.loss, source.batches)

@@ -1,4 +1,4 @@
-"""A block-diagonal matrix with one eigenbasis a Linear layer: Q diag(Λ) Qᵀ, Q = Q_S ⊗ Q_A."""
+"""A block-diagonal matrix with one Kronecker eigenbasis per group of parameters."""
 
 from __future__ import annotations
 
@@ -6,98 +6,119 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from headwater.curvature.grouped import as_vectors
 from headwater.curvature.operator import LinearOperator
-from headwater.gradients import GradientScheme, LinearFactors, LinearLayer
-from headwater.parameters import ParameterLayout
+from headwater.gradients import Dense, Matrix, Scheme, Term
 
-__all__ = ["KroneckerBlock", "KroneckerOperator", "rotate"]
+__all__ = ["Basis", "KroneckerBlock", "KroneckerOperator"]
 
 PREFIX = "kronecker."
-DIAGONAL = f"{PREFIX}diagonal"
 
 
-def rotate(factors: LinearFactors, inputs: Tensor, errors: Tensor) -> LinearFactors:
-    """Return the factors in the bases of a layer: Q_Sᵀ (Σ e aᵀ) Q_A = Σ (Q_Sᵀe)(Q_Aᵀa)ᵀ.
-
-    The bias is one more input that is always 1, the last row of the inputs' basis.
+@dataclass(frozen=True)
+class Basis:
+    """The linear map x ↦ Qᵀx, the columns of Q its directions.
 
     Args:
-        factors: a (n, T, d_in), e (n, T, d_out), with or without bias.
-        inputs: columns of Q_A, (d_in (+ 1), k).
-        errors: columns of Q_S, (d_out, l).
-
-    Returns:
-        Factors (n, T, k) and (n, T, l) without bias.
+        directions: Q, (d, k).
     """
-    a = factors.inputs @ inputs[: factors.inputs.shape[2]]
-    if factors.bias:
-        a += inputs[-1]
-    return LinearFactors(a, factors.errors @ errors, False)
+
+    directions: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return Qᵀx for x (..., d), shape (..., k)."""
+        return x @ self.directions
+
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return rows of Q, the images of unit vectors, (..., k) for index (...)."""
+        return self.directions[index]
 
 
 @dataclass(frozen=True)
 class KroneckerBlock:
-    """The curvature of one Linear layer, in its eigenbasis.
+    """The curvature Q diag(Λ) Qᵀ of one group, with Q = Q_S ⊗ Q_A where it is a weight matrix.
 
     Args:
-        layer: the layer.
-        inputs: Q_A, one eigenvector a column, (d_in (+ 1), d_in (+ 1)); the bias comes last.
-        errors: Q_S, one eigenvector a column, (d_out, d_out).
-        eigenvalues: Λ, (d_out, d_in (+ 1)).
+        eigenvalues: Λ, (d_out, d_in (+ 1)); (width,), a diagonal, where the group is no matrix.
+        matrix: the shape of the weight; None: the group is no matrix.
+        inputs: Q_A, one eigenvector per column, the bias last; None: the identity.
+        outputs: Q_S, (d_out, d_out); None: the identity.
     """
 
-    layer: LinearLayer
-    inputs: Tensor
-    errors: Tensor
     eigenvalues: Tensor
+    matrix: Matrix | None = None
+    inputs: Tensor | None = None
+    outputs: Tensor | None = None
 
-    def multiply(self, matrices: Tensor, spectrum: Tensor) -> Tensor:
-        """Return Q_S ((Q_Sᵀ V Q_A) ∘ spectrum) Q_Aᵀ for each V of (m, d_out, d_in (+ 1))."""
-        inside = (self.errors.T @ matrices @ self.inputs).mul_(spectrum)
-        return self.errors @ inside @ self.inputs.T
+    def rotate(self, term: Term) -> Term:
+        """Return Q_Sᵀ G_i Q_A of the gradient matrices G_i, made of rotated factors."""
+        if self.matrix is None:
+            return term
+        if term.matrix is None:  # vectors do not say which matrix they are
+            term = Dense(term.dense(), self.matrix)
+        sides = (None if q is None else Basis(q) for q in (self.inputs, self.outputs))
+        return term.two_sided(*sides)
+
+    def multiply(self, vectors: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return Q f(Λ) Qᵀ v for each of vectors (m, width)."""
+        if self.matrix is None:
+            return vectors * function(self.eigenvalues)
+        q_a, q_s = self.inputs, self.outputs
+        inside = self.matrix.matrices(vectors)
+        inside = inside if q_a is None else inside @ q_a
+        inside = inside if q_s is None else q_s.T @ inside
+        inside = inside * function(self.eigenvalues)
+        inside = inside if q_s is None else q_s @ inside
+        return self.matrix.vectors(inside if q_a is None else inside @ q_a.T)
 
 
 class KroneckerOperator(LinearOperator):
-    """C = Q diag(Λ) Qᵀ with Q = Q_S ⊗ Q_A a layer, and a diagonal for all other parameters.
+    """C = Q diag(Λ) Qᵀ, one block per group of parameters.
 
     Args:
-        scheme: which parameters are layers, and where all of them lie in a vector.
-        blocks: one a layer, in the scheme's order.
-        diagonal: the entries of the other parameters, (q,).
+        scheme: which parameters are in which group.
+        blocks: one per group.
 
     Example:
-        >>> layout = ParameterLayout((("weight", (1, 2)),))
-        >>> layer = LinearLayer("", "weight", None)
-        >>> block = KroneckerBlock(layer, torch.eye(2), torch.eye(1), torch.tensor([[1.0, 3.0]]))
-        >>> C = KroneckerOperator(GradientScheme(layout, (layer,)), (block,), torch.zeros(0))
+        >>> scheme = Scheme.of_widths([2])
+        >>> block = KroneckerBlock(torch.tensor([[1.0, 3.0]]), Matrix(1, 2), inputs=torch.eye(2))
+        >>> C = KroneckerOperator(scheme, (block,))
         >>> C.inverse_apply(torch.ones(1, 2), damping=1.0).tolist()
         [[0.5, 0.25]]
     """
 
-    def __init__(
-        self, scheme: GradientScheme, blocks: tuple[KroneckerBlock, ...], diagonal: Tensor
-    ) -> None:
-        self.scheme, self.blocks, self.diagonal = scheme, blocks, diagonal
+    def __init__(self, scheme: Scheme, blocks: tuple[KroneckerBlock, ...]) -> None:
+        self.scheme, self.blocks = scheme, blocks
 
     @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], layout: ParameterLayout, module: nn.Module
-    ) -> KroneckerOperator:
-        """Make it of what `tensors` returned, for a model with this layout."""
-        # A file may have sorted its tensors: the order of the layers is that of the modules.
-        names = [n for n, _ in module.named_modules() if f"{PREFIX}{n}.eigenvalues" in tensors]
-        blocks = tuple(_block(name, tensors, layout) for name in names)
-        scheme = GradientScheme(layout, tuple(block.layer for block in blocks))
-        return cls(scheme, blocks, tensors[DIAGONAL])
+    def from_tensors(cls, tensors: Mapping[str, Tensor], scheme: Scheme) -> KroneckerOperator:
+        """Make it of what `tensors` returned, for gradients of the same scheme."""
+        blocks = []
+        for name in scheme.names:
+            parts = [tensors.get(f"{PREFIX}{name}.{part}") for part in ("inputs", "outputs")]
+            shape = tensors.get(f"{PREFIX}{name}.matrix")
+            matrix = None
+            if shape is not None:
+                d_out, d_in, bias, transposed = map(int, shape)
+                matrix = Matrix(d_out, d_in, bool(bias), bool(transposed))
+            blocks.append(KroneckerBlock(tensors[f"{PREFIX}{name}.eigenvalues"], matrix, *parts))
+        return cls(scheme, tuple(blocks))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return ``kronecker.<layer>.inputs``, ``.errors``, ``.eigenvalues`` and the diagonal."""
-        found = {DIAGONAL: self.diagonal}
-        for block in self.blocks:
-            for part in ("inputs", "errors", "eigenvalues"):
-                found[f"{PREFIX}{block.layer.name}.{part}"] = getattr(block, part)
+        """Return ``kronecker.<group>.eigenvalues``, ``.inputs``, ``.outputs`` and ``.matrix``."""
+        found: dict[str, Tensor] = {}
+        for name, block in zip(self.scheme.names, self.blocks, strict=True):
+            m = block.matrix
+            shape = None if m is None else torch.tensor([m.d_out, m.d_in, m.bias, m.transposed])
+            parts = {
+                "eigenvalues": block.eigenvalues,
+                "inputs": block.inputs,
+                "outputs": block.outputs,
+                "matrix": shape,
+            }
+            found |= {f"{PREFIX}{name}.{part}": t for part, t in parts.items() if t is not None}
         return found
 
     @property
@@ -108,12 +129,12 @@ class KroneckerOperator(LinearOperator):
     @property
     def dtype(self) -> torch.dtype:
         """That of the gradients it was made of."""
-        return self.diagonal.dtype
+        return self.blocks[0].eigenvalues.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the bases are."""
-        return self.diagonal.device
+        return self.blocks[0].eigenvalues.device
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
@@ -128,28 +149,14 @@ class KroneckerOperator(LinearOperator):
         """
         return self._spectral(rows, lambda eigenvalues: 1.0 / (eigenvalues + damping))
 
+    def trace(self, probes: int = 0) -> float:
+        """Return tr C = Σ Λ, exactly."""
+        return float(sum(b.eigenvalues.sum(dtype=torch.float64) for b in self.blocks))
+
     def _spectral(self, rows: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """Return Q f(Λ) Qᵀ v for each row v."""
-        slices, out = self.scheme.layout.slices, torch.empty_like(rows)
-        rest = function(self.diagonal)
-        for name, columns in self.scheme.rest_layout.slices.items():
-            out[:, slices[name]] = rows[:, slices[name]] * rest[columns]
-        for block in self.blocks:
-            weight, bias = block.layer.weight, block.layer.bias
-            matrices = rows[:, slices[weight]].view(len(rows), len(block.errors), -1)
-            if bias is not None:
-                matrices = torch.cat([matrices, rows[:, slices[bias]].unsqueeze(2)], 2)
-            product = block.multiply(matrices, function(block.eigenvalues))
-            if bias is not None:
-                out[:, slices[bias]] = product[:, :, -1]
-                product = product[:, :, :-1]
-            out[:, slices[weight]] = product.flatten(1)
-        return out
-
-
-def _block(name: str, tensors: Mapping[str, Tensor], layout: ParameterLayout) -> KroneckerBlock:
-    parts = [tensors[f"{PREFIX}{name}.{part}"] for part in ("inputs", "errors", "eigenvalues")]
-    prefix, shapes = (f"{name}." if name else ""), dict(layout.shapes)
-    has_bias = len(parts[0]) > shapes[f"{prefix}weight"][1]
-    layer = LinearLayer(name, f"{prefix}weight", f"{prefix}bias" if has_bias else None)
-    return KroneckerBlock(layer, *parts)
+        parts = [
+            block.multiply(self.scheme.take(rows, group), function)
+            for group, block in enumerate(self.blocks)
+        ]
+        return as_vectors(self.scheme, parts)

@@ -1,90 +1,242 @@
-"""Curvature made of one row a sample: the empirical Fisher and rank-one Gauss-Newton matrices."""
+"""Curvature made of rows: one gradient per training sample, or a few, read block by block."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from headwater.curvature.operator import LinearOperator
-from headwater.curvature.samples import SampleOperator
-from headwater.gradients import DenseGradients, Gradients
+from headwater.curvature.sample_operator import SampleOperator
+from headwater.gradients import Gradients, Scheme, concatenate
+from headwater.kernels import exact_products
+from headwater.memory import LARGE, check_memory, default_budget, row_blocks
 
-__all__ = ["RowOperator", "rows_of"]
+__all__ = ["BlockSource", "KeptBlocks", "RowOperator", "exact_inner", "group_products", "rows_of"]
+
+
+class BlockSource(Protocol):
+    """Gradients that can be read block by block, as often as needed: any `GradientSource`."""
+
+    @property
+    def n(self) -> int:
+        """The number of gradients."""
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the gradients in order."""
+
+
+@dataclass(frozen=True)
+class KeptBlocks:
+    """Blocks of gradients in memory."""
+
+    blocks: tuple[Gradients, ...]
+
+    @property
+    def n(self) -> int:
+        """The number of gradients."""
+        return sum(len(block) for block in self.blocks)
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the blocks."""
+        return iter(self.blocks)
 
 
 class RowOperator(SampleOperator):
-    """C = (1/n) Σ_i ρ_i² g_i g_iᵀ, from gradients g_i in any representation.
+    """C = RᵀR/n with rows r_i = ρ_i g_i, the gradients g_i in any form.
 
-    Its Gram matrix K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n) has the same non-zero eigenvalues as n C and
-    is made from factors, without ever forming a gradient.
+    Its Gram matrix K = RRᵀ, K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n), has the same non-zero eigenvalues as
+    n C and is made without forming a gradient. No method holds more than two blocks of gradients, one
+    of which is as large as memory allows; only `on` keeps all.
 
     Args:
-        gradients: g, n samples.
+        source: the gradients g, n of them.
         scale: ρ, (n,).
+        samples: how many rows, the first ones, are the gradients of training samples; default: all.
+        budget: bytes that gradients may take while they are multiplied; default: a share of what is
+            free.
+
+    Raises:
+        ValueError: if there is not one factor per gradient, or no gradient.
 
     Example:
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.tensor([1.0, 2.0]))
+        >>> g = Gradients.of_vectors(torch.eye(2))
+        >>> C = RowOperator(KeptBlocks((g,)), torch.tensor([1.0, 2.0]))
         >>> (C @ torch.ones(2)).tolist()
         [0.5, 2.0]
     """
 
-    def __init__(self, gradients: Gradients, scale: Tensor) -> None:
-        if tuple(scale.shape) != (len(gradients),):
-            raise ValueError(f"scale must have shape ({len(gradients)},), got {tuple(scale.shape)}")
-        self.gradients, self.scale = gradients, scale.to(torch.float64)
-        self.n = len(gradients)
+    def __init__(
+        self,
+        source: BlockSource,
+        scale: Tensor,
+        samples: int | None = None,
+        budget: int | None = None,
+    ) -> None:
+        if tuple(scale.shape) != (source.n,) or not len(scale):
+            raise ValueError(
+                f"scale must have shape ({source.n},) and at least one row, got {tuple(scale.shape)}"
+            )
+        self.source, self.scale = source, scale.to(torch.float64)
+        self.n, self.samples = source.n, source.n if samples is None else samples
+        self._budget = budget
+        self._kept: Gradients | None = None
+
+    @classmethod
+    def of(cls, gradients: Gradients, scale: Tensor | None = None) -> RowOperator:
+        """Return the operator of gradients in memory; ρ = 1 by default.
+
+        Example:
+            >>> RowOperator.of(Gradients.of_vectors(torch.eye(2))).trace()
+            1.0
+        """
+        rho = gradients.values.new_ones(len(gradients)) if scale is None else scale
+        return cls(KeptBlocks((gradients,)), rho)
+
+    @cached_property
+    def _kind(self) -> tuple[Scheme, torch.dtype, torch.device]:
+        first = next(iter(self.source.train_blocks()))
+        return first.scheme, first.dtype, first.device
+
+    @property
+    def scheme(self) -> Scheme:
+        """The groups of parameters."""
+        return self._kind[0]
 
     @property
     def size(self) -> int:
         """The number of parameters."""
-        return self.gradients.dimension
+        return self.scheme.layout.size
 
     @property
     def dtype(self) -> torch.dtype:
         """float32 or float64, that of the gradients."""
-        tensors = self.gradients.tensors()
-        return next(t.dtype for name, t in tensors.items() if name != "values")
+        return self._kind[1]
 
     @property
     def device(self) -> torch.device:
         """Where the gradients are."""
-        return self.gradients.values.device
+        return self._kind[2]
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
         total = torch.zeros_like(rows)
-        step = max(1, 2**25 // self.size)
-        for i in range(0, self.n, step):
-            g = self.gradients[i : i + step].dense()
-            weights = self.scale[i : i + step].square().to(g.dtype)
-            total += ((rows @ g.T) * weights) @ g
+        with exact_products():
+            for g, where in self.formed():
+                total.addmm_((rows @ g.T) * self.scale[where].square().to(g.dtype), g)
         return total.div_(self.n)
 
+    def trace(self, probes: int = 0) -> float:
+        """Return tr C = (1/n) Σ_i ρ_i² ‖g_i‖², exactly."""
+        parts = [(g.squared_norms() * self.scale[i].square()).sum() for g, i in self.blocks()]
+        return float(torch.stack(parts).sum()) / self.n
+
     def on(self, samples: Tensor) -> RowOperator:
-        """Return the mean over some of the rows."""
+        """Return the mean over some of the rows; all gradients are kept in memory from now on."""
+        if self._kept is None:
+            first = next(iter(self.source.train_blocks()))
+            needed = 2 * self.n * first.nbytes // max(1, len(first))
+            advice = "use a solver that reads them in order, such as ConjugateGradient"
+            check_memory(f"all gradients of {self.n:,} samples", needed, advice, self.device)
+            self._kept = concatenate(list(self.source.train_blocks()))
         samples = samples.to(self.device)
-        return RowOperator(self.gradients[samples], self.scale[samples])
+        return RowOperator.of(self._kept[samples], self.scale[samples])
 
     def gram(self) -> Tensor:
-        """Return K, (n, n), in float64."""
-        gram = self.gradients.inner(self.gradients).to(torch.float64)
+        """Return K, (n, n), in float64; each pair of blocks is multiplied once."""
+        gram = torch.empty(self.n, self.n, dtype=torch.float64, device=self.device)
+        for panel, columns in self.panels():
+            for block, rows in self.blocks():
+                if rows.start < columns.start:
+                    continue  # K is symmetric: an earlier panel has met this block
+                start = rows.start if rows.start < columns.stop else columns.start
+                part = exact_inner(block, panel[start - columns.start :])
+                gram[rows, start : columns.stop] = part
+                gram[start : columns.stop, rows] = part.T
         gram *= self.scale[:, None]
         gram *= self.scale
         return gram
 
     def times(self, test: Gradients) -> Tensor:
         """Return ρ_i ⟨g_i, f_j⟩, (n, m), in float64."""
-        return self.gradients.inner(test).to(torch.float64) * self.scale[:, None]
+        return torch.cat([exact_inner(g, test) * self.scale[i, None] for g, i in self.blocks()])
 
-    def vectors(self, coefficients: Tensor) -> DenseGradients:
-        """Return Σ_i ρ_i c_ij g_i as vectors, one a column of coefficients (n, m)."""
-        weights = coefficients * self.scale[:, None]
-        total = torch.zeros(weights.shape[1], self.size, dtype=self.dtype, device=self.device)
-        step = max(1, 2**25 // self.size)
-        for i in range(0, self.n, step):
-            block = weights[i : i + step].to(self.dtype)
-            total += block.T @ self.gradients[i : i + step].dense()
-        return DenseGradients(total)
+    def vectors(self, coefficients: Tensor) -> Tensor:
+        """Return Σ_i ρ_i c_ij g_i as one row per column of coefficients (n, m), (m, p)."""
+        weights = (coefficients * self.scale[:, None]).to(self.dtype)
+        total = weights.new_zeros(weights.shape[1], self.size)
+        with exact_products():
+            for g, where in self.formed():
+                total.addmm_(weights[where].T, g)
+        return total
+
+    def pick(self, samples: Tensor) -> Gradients:
+        """Return the gradients of some samples, (b,) in ascending order."""
+        parts = []
+        for block, rows in self.blocks():
+            inside = samples[(samples >= rows.start) & (samples < rows.stop)]
+            if len(inside):
+                parts.append(block[inside - rows.start])
+        return concatenate(parts)
+
+    def blocks(self) -> Iterator[tuple[Gradients, slice]]:
+        """Yield blocks of gradients of which one has no more than n² numbers, and their rows."""
+        start = 0
+        for block in self.source.train_blocks():
+            for part in row_blocks(len(block), self.n, block.device, numbers=LARGE):
+                yield block[part], slice(start + part.start, start + part.stop)
+            start += len(block)
+
+    def formed(self) -> Iterator[tuple[Tensor, slice]]:
+        """Yield blocks of gradients as vectors (b, p), and their rows."""
+        start = 0
+        for block in self.source.train_blocks():
+            for part in row_blocks(len(block), self.size, block.device, numbers=LARGE):
+                yield block[part].dense(), slice(start + part.start, start + part.stop)
+            start += len(block)
+
+    def panels(self) -> Iterator[tuple[Gradients, slice]]:
+        """Yield the gradients in as few blocks as a share of the memory allows, and their rows."""
+        budget = default_budget(self.device) if self._budget is None else self._budget
+        waiting: list[Gradients] = []
+        size = start = stop = 0
+        for block in self.source.train_blocks():
+            if waiting and size + block.nbytes > budget:
+                yield concatenate(waiting), slice(start, stop)
+                waiting, size, start = [], 0, stop
+            waiting.append(block)
+            size, stop = size + block.nbytes, stop + len(block)
+        yield concatenate(waiting), slice(start, stop)
+
+
+def group_products(left: Gradients, right: Gradients) -> Iterator[Tensor]:
+    """Yield ⟨g_i, g'_j⟩ over one group after the other, (n, m), without TF32.
+
+    Raises:
+        ValueError: if these are gradients of different parameters.
+    """
+    if left.scheme != right.scheme:
+        raise ValueError(
+            "inner products need gradients of the same groups of parameters, got "
+            f"{left.scheme.names} and {right.scheme.names}; capture both with the same model and layers"
+        )
+    for mine, theirs in zip(left.terms, right.terms, strict=True):
+        part = torch.zeros(len(left), len(right), dtype=left.dtype, device=left.device)
+        with exact_products():
+            mine.add_inner(theirs, part)
+        yield part
+
+
+def exact_inner(left: Gradients, right: Gradients) -> Tensor:
+    """Return ⟨g_i, g'_j⟩, (n, m), summed over the groups in float64."""
+    total = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
+    for part in group_products(left, right):
+        total += part
+    return total
 
 
 def rows_of(operator: LinearOperator, solver: str) -> RowOperator:

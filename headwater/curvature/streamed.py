@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from headwater.batches import Batch, batch_size, select, to_device
-from headwater.curvature.samples import SampleOperator, select_samples
+from headwater.batches import Batch, batch_size, select, structure, to_device
+from headwater.curvature.sample_operator import SampleOperator, SampleTable, joined
+from headwater.kernels import differentiable_attention
+from headwater.memory import LARGE, rows_per_block
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["Products", "StreamedOperator"]
@@ -20,22 +22,12 @@ __all__ = ["Products", "StreamedOperator"]
 Products = Callable[[Tensor], Tensor]
 """Σ_i C_i v over the samples of one chunk, for each row v: (m, p) -> (m, p)."""
 
-PAIRS = {"cpu": 2**15, "cuda": 2**20}
-"""Samples × vectors in flight: full GEMMs, and on a CPU activations that stay in its cache."""
-VECTORS = {"cpu": 16, "cuda": 256}
-"""Vectors that share the activations of one chunk, where there are samples enough."""
-NUMBERS = {"cpu": 2**22, "cuda": 2**28}
-"""That a block of vectors holds where it need not be larger: on a CPU, memory that malloc keeps for the
-next block. What it gives back must be cleared page by page, at the cost of the product itself."""
-
-KEPT = 2**28
-"""Bytes of a graph that may be kept between two products."""
-GRADIENT = 3
-"""How much more than the graph of a function that of its gradient holds, at most."""
-
 
 class StreamedOperator(SampleOperator):
     """C = (1/n) Σ_i C_i, where products with C_i are derivatives of the model at sample i.
+
+    All vectors of a block share the graph of one chunk of samples. Both are as large as memory allows,
+    where a sample counts with all that the model keeps of it for its derivative.
 
     Args:
         model: the model at one checkpoint.
@@ -51,8 +43,8 @@ class StreamedOperator(SampleOperator):
     ) -> None:
         self.model, self.function, self.batches = model, function, batches
         self.n = sum(batch_size(batch) for batch in batches)
-        self._kept: list[Batch] | None = None
-        self._whole: list[tuple[int, Products]] | None = None
+        self._table: SampleTable | None = None
+        self._whole: list[Products] = []
         if self.n == 0:
             raise ValueError(f"{type(self).__name__} needs training samples, got none")
 
@@ -68,7 +60,7 @@ class StreamedOperator(SampleOperator):
     @property
     def dtype(self) -> torch.dtype:
         """The parameters' dtype."""
-        return next(iter(self.model.parameters.values())).dtype
+        return self.model.dtype
 
     @property
     def device(self) -> torch.device:
@@ -78,57 +70,65 @@ class StreamedOperator(SampleOperator):
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
         total = torch.zeros_like(rows)
-        kind = self.device.type if self.device.type in PAIRS else "cuda"
-        few = max(1, min(len(rows), VECTORS[kind]))
-        for size, products in self._linearised(max(1, PAIRS[kind] // few)):
-            vectors = max(few, min(PAIRS[kind] // size, NUMBERS[kind] // self.size))
-            for i in range(0, len(rows), vectors):
-                total[i : i + vectors] += products(rows[i : i + vectors])
+        pairs = rows_per_block(self._activations, self.device, numbers=LARGE)
+        vectors = max(1, min(len(rows), pairs, rows_per_block(self.size, self.device)))
+        with differentiable_attention():
+            for products in self._linearised(max(1, pairs // vectors)):
+                for i in range(0, len(rows), vectors):
+                    total[i : i + vectors] += products(rows[i : i + vectors])
         return total.div_(self.n)
 
     def on(self, samples: Tensor) -> Self:
         """Return the mean over some samples; the data is kept in memory from now on."""
-        return type(self)(self.model, self.function, select_samples(self._in_memory(), samples))
-
-    def _in_memory(self) -> list[Batch]:
-        if self._kept is None:
-            self._kept = list(self.batches)
-        return self._kept
-
-    def _linearised(self, samples: int) -> Iterator[tuple[int, Products]]:
-        """Yield the size and the products of one chunk after the other.
-
-        What fits into one chunk is kept: the next vectors, as those of a Krylov space, find it there.
-        No chunk is larger than a batch of the loader, unless it is known to be small.
-        """
-        if self.n > samples or not self._is_small:
-            for chunk in self._chunks(samples):
-                yield batch_size(chunk), self.linearised(chunk)
-            return
-        if self._whole is None:
-            together = select_samples(self._in_memory(), torch.arange(self.n))
-            chunks = [to_device(batch, self.device) for batch in together]
-            self._whole = [(batch_size(chunk), self.linearised(chunk)) for chunk in chunks]
-        yield from self._whole
+        if self._table is None:
+            self._table = SampleTable(self.batches)
+        part = type(self)(self.model, self.function, self._table.select(samples))
+        part._activations = self._activations
+        return part
 
     @cached_property
-    def _is_small(self) -> bool:
-        """Whether all samples may be one chunk that is kept: judged by the first batch's graph."""
-        first = next(iter(self.batches))
-        if batch_size(first) == self.n:
-            return True
-        theta = {name: t.detach().requires_grad_() for name, t in self.model.parameters.items()}
-        saved: list[int] = []
+    def _activations(self) -> int:
+        """Numbers that the graph of f holds per sample of the first batch, parameters left out."""
+        batch = to_device(next(iter(self.batches)), self.device)
+        leaves = self.model.leaves()
+        parameters = {t.untyped_storage().data_ptr() for t in leaves.values()}
+        saved: dict[int, int] = {}
 
         def count(t: Tensor) -> Tensor:
-            saved.append(t.nbytes)
+            saved[t.untyped_storage().data_ptr()] = t.numel()
             return t
 
-        with torch.enable_grad(), saved_tensors_hooks(count, lambda t: t):
-            self.model.values(self.function, to_device(first, self.device), theta)
-        return GRADIENT * sum(saved) * self.n <= KEPT * batch_size(first)
+        with torch.enable_grad(), differentiable_attention():
+            with saved_tensors_hooks(count, lambda t: t):
+                self.model.values(self.function, batch, leaves)
+        numbers = sum(k for place, k in saved.items() if place not in parameters)
+        return numbers // max(1, batch_size(batch)) + 1
+
+    def _linearised(self, samples: int) -> Iterator[Products]:
+        """Yield the products of one chunk of samples after the other; a chunk of all is kept."""
+        if self.n > samples:
+            yield from (self.linearised(chunk) for chunk in self._chunks(samples))
+            return
+        if not self._whole:  # the next vectors, as those of a Krylov space, find it there
+            self._whole = [self.linearised(chunk) for chunk in self._chunks(samples)]
+        yield from self._whole
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
+        """Yield the data in batches of as many samples, fewer only where their structure changes."""
+        waiting: list[Batch] = []
+        held = 0
         for batch in self.batches:
-            for i in range(0, batch_size(batch), samples):
-                yield to_device(select(batch, slice(i, i + samples)), self.device)
+            done, size = 0, batch_size(batch)
+            while done < size:
+                part = select(batch, slice(done, done + samples - held))
+                if waiting and structure(part) != structure(waiting[0]):
+                    yield to_device(joined(waiting), self.device)
+                    waiting, held = [], 0
+                    continue
+                waiting.append(part)
+                done, held = done + batch_size(part), held + batch_size(part)
+                if held == samples:
+                    yield to_device(joined(waiting), self.device)
+                    waiting, held = [], 0
+        if waiting:
+            yield to_device(joined(waiting), self.device)

@@ -7,31 +7,23 @@ parameters of a and e. No parameter requires a gradient, so no weight gradient i
 
 from __future__ import annotations
 
-import logging
-from itertools import product
+import copy
+from typing import Self
 
-import torch
-from torch import Tensor
-
-from headwater.batches import Batch, batch_size, select, to_device
+from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_all_finite
 from headwater.gradients.dense import Dense
 from headwater.gradients.forms import smaller
 from headwater.gradients.gradients import Gradients, Scheme
-from headwater.gradients.per_sample import looped_gradients, per_sample_gradients
-from headwater.gradients.recording import Call, Layout, record, term_of
+from headwater.gradients.per_sample import per_sample_gradients
+from headwater.gradients.plan import Plan, Probe, telling
+from headwater.gradients.recording import record, term_of
 from headwater.gradients.rules import rule_of
 from headwater.gradients.term import Term
-from headwater.gradients.uses import Use, scheme_of, uses_of
+from headwater.gradients.uses import scheme_of, uses_of
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["GradientCapture"]
-
-log = logging.getLogger(__name__)
-Plan = dict[int, tuple[tuple[Use, Layout], ...]]
-"""The groups that rules can serve: the layers that use them, and how their inputs hold samples."""
-TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Of a captured gradient beside one computed sample by sample."""
 
 
 class GradientCapture:
@@ -59,14 +51,31 @@ class GradientCapture:
         self, model: BoundModel, function: SampleFunction, keep_factors: bool = False
     ) -> None:
         self.model, self.function, self.keep_factors = model, function, keep_factors
-        self._uses = uses_of(model.module, model.layout.names)
+        uses = uses_of(model.module, model.layout.names)
         modules = dict(model.module.named_modules())
-        used = {use.module for uses in self._uses.values() for use in uses}
+        used = {use.module for found in uses.values() for use in found}
         self._rules = {name: rule for name in used if (rule := rule_of(modules[name]))}
         joint = {name for name, rule in self._rules.items() if rule.joint}
-        self.scheme: Scheme = scheme_of(model.layout, self._uses, joint)
+        self.scheme: Scheme = scheme_of(model.layout, uses, joint)
+        self._layers = [
+            tuple(dict.fromkeys(use for name in group for use in uses.get(name, ())))
+            for group in self.scheme.groups
+        ]
         self._plan: Plan | None = None
-        self._compared = False
+        self._probed = -1  # samples; one does not show a dependence, nor where samples are
+
+    @property
+    def without_rule(self) -> tuple[str, ...]:
+        """The parameters that are differentiated sample by sample: all, until there was a batch."""
+        served = {} if self._plan is None else self._plan.layouts
+        groups = enumerate(self.scheme.groups)
+        return tuple(name for group, names in groups if group not in served for name in names)
+
+    def at(self, model: BoundModel) -> Self:
+        """Return the same capture, with what it knows of the model, at other parameters."""
+        moved = copy.copy(self)
+        moved.model = model
+        return moved
 
     def __call__(self, batch: Batch, first_row: int = 0) -> Gradients:
         """Return the gradients of a batch.
@@ -79,8 +88,11 @@ class GradientCapture:
             ValueError: if a value or a gradient is not finite, or depends on the rest of the batch.
         """
         batch = to_device(batch, self.model.device)
-        if self._plan is None or (not self._compared and batch_size(batch) > 1):
-            self._plan = self._probe(batch)  # a batch of one sample cannot show a dependence
+        if self._plan is None or self._probed < min(2, batch_size(batch)):
+            two = telling(self.model, self.function, batch, first_row)
+            args = (self.model, self.function, two, self.scheme, self._layers, self._rules)
+            self._plan = Probe(*args).plan()
+            self._probed = batch_size(two)
         gradients = self._capture(batch, self._plan)
         named = {"the value of the function": gradients.values}
         for name, term in zip(self.scheme.names, gradients.terms, strict=True):
@@ -93,108 +105,24 @@ class GradientCapture:
 
     def _capture(self, batch: Batch, plan: Plan) -> Gradients:
         n = batch_size(batch)
-        calls, values = self._record(
-            batch, {use.module for uses in plan.values() for use, _ in uses}
-        )
-        terms: list[Term | None] = []
-        for group in range(len(self.scheme.groups)):
-            term = self._term(group, plan[group], calls, n) if group in plan else None
-            kept = term if term is None or self.keep_factors else smaller(term)
-            terms.append(kept)
+        layers = {use.module for group in plan.layouts for use in self._layers[group]}
+        rules = {name: self._rules[name] for name in layers}
+        calls, values = record(self.model, self.function, batch, rules, plan.spread)
+        if moving := plan.moving(batch, calls):
+            plan = self._plan = plan.without(moving)
+        terms: dict[int, Term] = {}
+        for group, layouts in plan.layouts.items():
+            names, uses = self.scheme.groups[group], self._layers[group]
+            term = term_of(names, self.model, uses, layouts, calls, n)
+            if term is not None:
+                terms[group] = term if self.keep_factors else smaller(term)
         calls.clear()
-        rest = [g for g, term in enumerate(terms) if term is None]
+        groups = range(len(self.scheme.groups))
+        rest = [group for group in groups if group not in terms]
         if rest:
-            names = [name for g in rest for name in self.scheme.groups[g]]
-            vectors = per_sample_gradients(self.model, self.function, batch, names).detach()
-            widths = [self.scheme.by_group[g].layout.size for g in rest]
-            for g, columns in zip(rest, vectors.split(widths, 1), strict=True):
-                terms[g] = Dense(columns)
-        return Gradients(self.scheme, [t for t in terms if t is not None], values)
-
-    def _record(self, batch: Batch, names: set[str]) -> tuple[dict[str, list[Call]], Tensor]:
-        """Return the calls of layers with their output gradients, and the values of f."""
-        rules = {name: self._rules[name] for name in names}
-        return record(self.model, self.function, batch, rules)
-
-    def _term(
-        self,
-        group: int,
-        uses: tuple[tuple[Use, Layout], ...],
-        calls: dict[str, list[Call]],
-        n: int,
-    ) -> Term | None:
-        """Return the sum over all calls of the layers that use a group; None: they do not fit."""
-        parameters = self.scheme.groups[group]
-        shapes = dict(self.scheme.layout.shapes)
-        total: Term | None = None
-        for use, layout in uses:
-            for call in calls.get(use.module, ()):
-                term = term_of(call, use, parameters, shapes, n, layout)
-                if term is None:
-                    return None
-                total = term if total is None else total.plus(term)
-        if total is not None:
-            return total
-        width = self.scheme.by_group[group].layout.size  # a function that does not reach the layer
-        return Dense(torch.zeros(n, width, dtype=self.model.dtype, device=self.model.device))
-
-    def _probe(self, batch: Batch) -> Plan:
-        """Find the groups that rules give the whole gradient of, by comparison on two samples."""
-        two = select(batch, slice(0, 2))
-        n = batch_size(two)
-        calls, _ = self._record(two, set(self._rules))
-        exact = looped_gradients(self.model, self.function, two).detach()
-        coarse = max(
-            (call.dtype for made in calls.values() for call in made),
-            key=lambda dtype: torch.finfo(dtype).eps,
-            default=exact.dtype,
-        )
-        whole = exact.norm(dim=1, keepdim=True)
-        plan: Plan = {}
-        for group, parameters in enumerate(self.scheme.groups):
-            wanted = self.scheme.take(exact, group)
-            bound = _bound(wanted, whole, coarse)
-            uses = dict.fromkeys(use for name in parameters for use in self._uses.get(name, ()))
-            for layouts in product(Layout, repeat=len(uses)) if uses else ():
-                chosen = tuple(zip(uses, layouts, strict=True))
-                term = self._term(group, chosen, calls, n)
-                if term is not None and bool(((term.dense() - wanted).abs() <= bound).all()):
-                    plan[group] = chosen
-                    break
-            else:
-                log.info("%s: differentiated sample by sample", ", ".join(parameters))
-        rest = [g for g in range(len(self.scheme.groups)) if g not in plan]
-        self._check_independent(two, exact, rest, coarse)
-        self._compared = n > 1
-        return plan
-
-    def _check_independent(
-        self, two: Batch, exact: Tensor, rest: list[int], coarse: torch.dtype
-    ) -> None:
-        """Refuse a function whose value for one sample depends on the others in its batch.
-
-        Groups in the plan need no check: the rules gave each sample's own gradient, from one batch.
-        """
-        names = [name for group in rest for name in self.scheme.groups[group]]
-        if not names:
-            return
-        together = self.model.gradient(self.function, two, names)
-        alone = torch.cat([exact[:, self.scheme.layout.slices[name]].sum(0) for name in names])
-        bound = 2 * TOLERANCE[coarse] * exact.norm(dim=1).max()
-        if bool(((together - alone).abs() > bound).any()):
-            raise ValueError(
-                "the value of a sample must not depend on the others in its batch, but the gradient "
-                "of two samples together is not the sum of their own; "
-                "look for statistics over the batch or a loss divided by the batch size"
-            )
-
-
-def _bound(wanted: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the greatest difference that is rounding, per sample, (n, 1).
-
-    In coarse numbers a small group drowns in the rounding of the others, so that the norm of the
-    whole gradient counts; in fine ones mostly its own.
-    """
-    share = 0.03 if torch.finfo(dtype).eps < 1e-6 else 1.0
-    scale = torch.maximum(wanted.norm(dim=1, keepdim=True), share * whole)
-    return TOLERANCE[dtype] * scale.clamp_min(torch.finfo(wanted.dtype).tiny)
+            chosen = [name for group in rest for name in self.scheme.groups[group]]
+            vectors = per_sample_gradients(self.model, self.function, batch, chosen).detach()
+            widths = [self.scheme.by_group[group].layout.size for group in rest]
+            for group, columns in zip(rest, vectors.split(widths, 1), strict=True):
+                terms[group] = Dense(columns, plan.matrices.get(group))
+        return Gradients(self.scheme, [terms[group] for group in groups], values)

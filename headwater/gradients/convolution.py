@@ -32,7 +32,8 @@ def padded(module: _ConvNd, x: Tensor) -> Tensor:
     elif module.padding == "valid":
         return x
     else:
-        sides = [p for p in reversed(module.padding) for _ in range(2)]  # type: ignore[arg-type]
+        assert not isinstance(module.padding, str)
+        sides = [p for p in reversed(module.padding) for _ in range(2)]
     if not any(sides):
         return x
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
@@ -45,15 +46,14 @@ def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | 
     With groups the weight has a block of its own for each: these small blocks are formed.
     """
     assert isinstance(module, _ConvNd)
-    n, calls = x.shape[:2]
     seen = windows(
         padded(module, x.flatten(0, 1)), module.kernel_size, module.stride, module.dilation
     )
     spatial = len(module.kernel_size)
     # (N, C, *places, *kernel) -> (N, *places, C, *kernel)
-    a = seen.movedim(1, spatial + 1).flatten(spatial + 1)
-    a = a.reshape(n, -1, a.shape[-1])
-    out = e.flatten(0, 1).flatten(2).mT.reshape(n, -1, module.out_channels)
+    a = seen.movedim(1, spatial + 1).flatten(spatial + 1).unflatten(0, x.shape[:2])
+    a = a.flatten(1, spatial + 1)
+    out = e.flatten(3).mT.flatten(1, 2)
     if module.groups == 1:
         return Outer(a, out, bias)
     groups = module.groups
@@ -69,13 +69,11 @@ def transposed_convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) 
     The weight is stored as (C_in, C_out / groups, *kernel).
     """
     assert isinstance(module, _ConvNd) and not bias
-    n = x.shape[0]
-    reach = _reached(module, x, e.flatten(0, 1))
-    spatial = len(module.kernel_size)
-    b = reach.movedim(1, spatial + 1)
-    groups = module.groups
-    inputs = x.flatten(0, 1).flatten(2).mT.reshape(n, -1, groups, module.in_channels // groups)
-    b = b.flatten(1, spatial).reshape(n, inputs.shape[1], groups, -1)
+    spatial, groups = len(module.kernel_size), module.groups
+    reach = _reached(module, x, e.flatten(0, 1)).movedim(1, spatial + 1)
+    b = reach.flatten(spatial + 1).unflatten(0, x.shape[:2]).flatten(1, spatial + 1)
+    b = b.unflatten(2, (groups, -1))
+    inputs = x.flatten(3).mT.flatten(1, 2).unflatten(2, (groups, -1))
     if groups == 1:
         return Outer(b[:, :, 0], inputs[:, :, 0])
     return Dense(torch.einsum("ntgi,ntgo->ngio", inputs, b).flatten(1))

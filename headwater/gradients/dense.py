@@ -96,4 +96,7 @@ class Dense(Term):
             found = inputs(found)
         if outputs is not None:
             found = outputs(found.mT).mT
-        return Dense(found.flatten(1), Matrix(int(found.shape[1]), int(found.shape[2])))
+        k_out, k_in = int(found.shape[1]), int(found.shape[2])
+        # Stored as before where inputs stay as they are: so does a table, which has one order only.
+        shape = Matrix(k_out, k_in, transposed=inputs is None and self.matrix.transposed)
+        return Dense(shape.vectors(found), shape)

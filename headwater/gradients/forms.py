@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
@@ -13,7 +16,7 @@ from headwater.gradients.rows import Rows
 from headwater.gradients.sums import Sum
 from headwater.gradients.term import Term
 
-__all__ = ["empty", "smaller"]
+__all__ = ["concatenated", "empty", "smaller"]
 
 
 def smaller(term: Term) -> Term:
@@ -26,6 +29,25 @@ def smaller(term: Term) -> Term:
     if isinstance(term, Dense) or term.bytes_per_sample < term.width * term.dtype.itemsize:
         return term
     return term.formed()
+
+
+def concatenated(terms: Sequence[Term]) -> Term:
+    """Join terms of one group along the samples; positions that are added are zero."""
+    first = terms[0]
+    if any(term.form() != first.form() for term in terms):
+        matrix = next((term.matrix for term in terms if term.matrix is not None), None)
+        return Dense(torch.cat([term.formed().dense() for term in terms]), matrix)
+    parts = [term.tensors() for term in terms]
+    return first.with_tensors(
+        {name: torch.cat(_aligned([part[name] for part in parts])) for name in parts[0]}
+    )
+
+
+def _aligned(parts: list[Tensor]) -> list[Tensor]:
+    """Give all parts the same number of positions, the second dimension, by zeros at the end."""
+    most = max(part.shape[1] for part in parts)
+    after = [0, 0] * (parts[0].ndim - 2)
+    return [pad(part, [*after, 0, most - part.shape[1]]) for part in parts]
 
 
 def empty(form: dict[str, Any]) -> Term:
@@ -44,4 +66,4 @@ def empty(form: dict[str, Any]) -> Term:
             return Sum(tuple(empty(part) for part in form["terms"]))
         case _:
             matrix = None if form["matrix"] is None else Matrix(*form["matrix"])
-            return Dense(nothing[0], matrix)
+            return Dense(torch.zeros(0, 0), matrix)

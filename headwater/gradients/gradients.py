@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from headwater.gradients.dense import Dense
-from headwater.gradients.term import Term, concatenated
+from headwater.gradients.forms import concatenated
+from headwater.gradients.term import Term
 from headwater.parameters import ParameterLayout
 
 __all__ = ["Gradients", "GradientProjector", "Scheme", "concatenate"]
@@ -52,7 +53,7 @@ class Scheme:
         """Where each group lies in a dense gradient; neighbours are one slice."""
         return tuple(_merged([self.layout.slices[n] for n in group]) for group in self.groups)
 
-    @property
+    @cached_property
     def by_group(self) -> tuple[Scheme, ...]:
         """One scheme per group."""
         shapes = dict(self.layout.shapes)
@@ -194,13 +195,13 @@ class Gradients:
 
     def columns(self, start: int, stop: int) -> Tensor:
         """Return some columns of `dense`, (n, stop - start); no others are ever formed."""
-        found = []
+        found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
         for first, last, group, offset in self._pieces:
             low, high = max(start, first), min(stop, last)
             if low < high:
                 shift = offset - first
                 found.append(self.terms[group].columns(low + shift, high + shift))
-        return found[0] if len(found) == 1 else torch.cat(found, 1)
+        return found[1] if len(found) == 2 else torch.cat(found, 1)
 
     def entries(self, coordinates: Tensor) -> Tensor:
         """Return some columns of `dense`, given by ascending coordinates (k,), shape (n, k)."""

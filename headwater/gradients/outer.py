@@ -186,6 +186,7 @@ class Outer(Term):
         return Outer(
             a if inputs is None else inputs(a),
             e if outputs is None else outputs(e),
+            transposed=inputs is None and self.transposed,
         )
 
     def moments(self, reduce: bool = False) -> Moments:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.batches import Batch
+from headwater.batches import Batch, batch_size
 from headwater.gradients.dense import Dense
 from headwater.gradients.rules import Rule
 from headwater.gradients.term import Term
 from headwater.gradients.uses import Use
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Call", "Layout", "record", "term_of"]
+__all__ = ["Call", "Calls", "Layout", "layouts_of", "record", "term_of"]
 
 
 class Layout(Enum):
@@ -40,83 +41,151 @@ class Call:
     kept: Tensor
     output_gradient: Tensor
     dtype: torch.dtype
+    constant: bool
+    """Whether no recorded layer comes before it: its input depends on no parameter."""
+
+
+Calls = dict[str, list[Call | None]]
+"""By the name of the layer; None is a call that its rule does not know."""
 
 
 def record(
-    model: BoundModel, function: SampleFunction, batch: Batch, rules: Mapping[str, Rule]
-) -> tuple[dict[str, list[Call]], Tensor]:
+    model: BoundModel,
+    function: SampleFunction,
+    batch: Batch,
+    rules: Mapping[str, Rule],
+    spread: Collection[str] = (),
+) -> tuple[Calls, Tensor]:
     """Run f once forward and once backward; return the calls of the named layers, and f (n,).
 
     Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`.
+
+    Args:
+        model: the model at one checkpoint.
+        function: f(model, batch) -> (batch,).
+        batch: n samples.
+        rules: the layers to record, by name, and their rules.
+        spread: those that are called once for all samples (positions, (1, T) or (T,)); what they
+            return is given to each sample as a copy of its own, so that it has its own gradient.
     """
-    seen: list[tuple[str, nn.Module, Tensor, Tensor]] = []
+    n = batch_size(batch)
+    seen: list[tuple[str, nn.Module, Tensor, Tensor, bool]] = []
+    calls: Calls = defaultdict(list)
 
     def hook_of(name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], z: Any) -> Any:
-            x = args[0] if args else next(iter(kwargs.values()), None)
-            if not isinstance(x, Tensor) or not isinstance(z, Tensor):
+            given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+            if not isinstance(z, Tensor) or not 1 <= len(given) <= rules[name].arguments:
+                calls[name].append(None)
                 return z
-            if not z.requires_grad:
+            x, constant = given[0].detach(), not z.requires_grad
+            if constant:
                 z.requires_grad_()
-            seen.append((name, module, rules[name].prepare(module, x.detach()), z))
+                if name in spread:
+                    x, z = _spread(x, n), _spread(z, n)
+            seen.append((name, module, rules[name].prepare(module, x), z, constant))
             return z.clone()  # what follows may change it in place
 
         return hook
 
     modules = dict(model.module.named_modules())
-    handles = [modules[n].register_forward_hook(hook_of(n), with_kwargs=True) for n in rules]
+    handles = [modules[m].register_forward_hook(hook_of(m), with_kwargs=True) for m in rules]
     try:
         with torch.enable_grad():
             values = model.values(function, batch)
-            outputs = [z for *_, z in seen]
+            outputs = [z for *_, z, _ in seen]
             found: tuple[Tensor | None, ...] = (None,) * len(outputs)
             if outputs and values.requires_grad:
                 found = torch.autograd.grad(values.sum(), outputs, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-    calls: dict[str, list[Call]] = defaultdict(list)
-    for (name, module, kept, z), e in zip(seen, found, strict=True):
+    for (name, module, kept, z, constant), e in zip(seen, found, strict=True):
         if e is not None:  # else the value does not depend on this call
             x = kept.to(model.dtype) if kept.is_floating_point() else kept
-            calls[name].append(Call(module, rules[name], x, e.to(model.dtype), z.dtype))
-    return calls, values.detach()
+            call = Call(module, rules[name], x, e.to(model.dtype), z.dtype, constant)
+            calls[name].append(call)
+    return dict(calls), values.detach()
+
+
+def _spread(t: Tensor, n: int) -> Tensor:
+    """Return n copies of what belongs to all samples, (1, ...) or (...) as (n, ...)."""
+    single = t if t.shape[0] == 1 else t.unsqueeze(0)
+    return single.expand(n, *single.shape[1:])
+
+
+def layouts_of(calls: list[Call | None], n: int) -> list[Layout]:
+    """Return the layouts that inputs and outputs of all calls of a layer have room for.
+
+    Where each sample has one position, both layouts are the same: then it is the first.
+    """
+    if None in calls:
+        return []
+    known = [call for call in calls if call is not None]
+    fitting = [layout for layout in Layout if all(_sides(c, n, layout) for c in known)]
+    positions = {sides[1].shape[1] for c in known if (sides := _sides(c, n, Layout.FIRST))}
+    return fitting[:1] if positions == {1} else fitting
 
 
 def term_of(
+    parameters: tuple[str, ...],
+    model: BoundModel,
+    uses: Sequence[Use],
+    layouts: Mapping[str, Layout],
+    calls: Calls,
+    n: int,
+) -> Term | None:
+    """Return the gradients of a group of parameters, the sum over all calls of their layers.
+
+    Args:
+        parameters: those of the group: a weight, its bias or both.
+        model: what they belong to.
+        uses: the layers that use them.
+        layouts: by the name of a layer, where its samples are.
+        calls: from `record`.
+        n: samples.
+
+    Returns:
+        The term, zeros where there is no call; None: a call has no place for n samples.
+    """
+    shapes = dict(model.layout.shapes)
+    total: Term | None = None
+    for use in uses:
+        for call in calls.get(use.module, ()):
+            if call is None or use.module not in layouts:
+                return None
+            sides = _sides(call, n, layouts[use.module])
+            if sides is None:
+                return None
+            term = _of_call(call, use, parameters, shapes, *sides)
+            total = term if total is None else total.plus(term)
+    if total is not None:
+        return total
+    width = sum(math.prod(shapes[name]) for name in parameters)
+    return Dense(torch.zeros(n, width, dtype=model.dtype, device=model.device))
+
+
+def _of_call(
     call: Call,
     use: Use,
     parameters: tuple[str, ...],
     shapes: Mapping[str, tuple[int, ...]],
-    n: int,
-    layout: Layout,
-) -> Term | None:
-    """Return what one call adds to the gradients of a group of parameters.
-
-    Args:
-        call: the call.
-        use: which parameters the module works with.
-        parameters: those of the group: weight, bias or both.
-        shapes: of all parameters.
-        n: samples.
-        layout: where the samples are.
-
-    Returns:
-        The term; None if input and output have no place for n samples.
-    """
-    rule = call.rule
-    x = _arranged(call.kept, rule.inputs, n, layout)
-    e = _arranged(call.output_gradient, rule.outputs, n, layout)
-    if x is None or e is None or x.shape[1] != e.shape[1]:
-        return None
+    x: Tensor,
+    e: Tensor,
+) -> Term:
     if use.weight in parameters and use.weight is not None:
-        both = use.bias in parameters
-        return rule.gradient(
-            call.module, x, _among(e, use.weight_rows, shapes[use.weight][0]), both
-        )
+        rows = _among(e, use.weight_rows, shapes[use.weight][0])
+        return call.rule.gradient(call.module, x, rows, use.bias in parameters)
     assert use.bias is not None
     total = e.sum(1) if e.ndim == 3 else e.flatten(3).sum((1, 3))
     return Dense(_among(total, use.bias_rows, shapes[use.bias][0]))
+
+
+def _sides(call: Call, n: int, layout: Layout) -> tuple[Tensor, Tensor] | None:
+    """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
+    x = _arranged(call.kept, call.rule.inputs, n, layout)
+    e = _arranged(call.output_gradient, call.rule.outputs, n, layout)
+    return None if x is None or e is None or x.shape[1] != e.shape[1] else (x, e)
 
 
 def _arranged(t: Tensor, features: int, n: int, layout: Layout) -> Tensor | None:

@@ -38,6 +38,7 @@ class Rule:
         inputs: how many dimensions of an input belong to one place; -1: all but the first.
         outputs: the same of an output.
         joint: whether the term of the weight can hold the bias as well.
+        arguments: tensors that the layer may be called with; what the others do is not known.
         fits: whether the rule is for a module with these options.
         prepare: what is kept of the input, computed while the module is called.
     """
@@ -46,6 +47,7 @@ class Rule:
     inputs: int
     outputs: int
     joint: bool = True
+    arguments: int = 1
     fits: Callable[[nn.Module], bool] = lambda module: True
     prepare: Callable[[nn.Module, Tensor], Tensor] = lambda module, x: x
 
@@ -65,7 +67,7 @@ def embedding(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
     assert isinstance(module, nn.Embedding)
     if module.padding_idx is not None:
         e = e.masked_fill((x == module.padding_idx)[..., None], 0.0)
-    return Rows(x, e, module.num_embeddings)
+    return Rows(x.long(), e, module.num_embeddings)
 
 
 def embedding_bag(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
@@ -77,7 +79,7 @@ def embedding_bag(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
     if module.mode == "mean":
         counts = counts / counts.sum(2, keepdim=True).clamp_min(1)
     rows = e[:, :, None] * counts[..., None]
-    return Rows(x.flatten(1), rows.flatten(1, 2), module.num_embeddings)
+    return Rows(x.flatten(1).long(), rows.flatten(1, 2), module.num_embeddings)
 
 
 def scale_last(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Dense:
@@ -118,11 +120,11 @@ def _last_only(module: nn.Module) -> bool:
 
 
 def _plain_embedding(module: nn.Module) -> bool:
-    return module.max_norm is None and not module.scale_grad_by_freq  # type: ignore[return-value]
+    return module.max_norm is None and not module.scale_grad_by_freq
 
 
 def _plain_bag(module: nn.Module) -> bool:
-    return _plain_embedding(module) and module.mode != "max" and not module.include_last_offset  # type: ignore[return-value]
+    return _plain_embedding(module) and module.mode != "max" and not module.include_last_offset
 
 
 _BATCH_NORM = Rule(
@@ -135,7 +137,7 @@ _BATCH_NORM = Rule(
 
 RULES: dict[type[nn.Module] | str, Rule] = {
     nn.Linear: Rule(linear, 1, 1),
-    Projection: Rule(linear, 1, 1),
+    Projection: Rule(linear, 1, 1, arguments=3),
     "transformers.pytorch_utils.Conv1D": Rule(conv1d_of_transformers, 1, 1),
     nn.Conv1d: Rule(convolution, 2, 2),
     nn.Conv2d: Rule(convolution, 3, 3),

@@ -67,7 +67,7 @@ class GradientStore:
         self.n, self.block = int(head["n"]), int(head["block"])
         self._like = from_json(head["gradients"])
         self.dtype = dtype or (torch.float64 if head["dtype"] == "float64" else torch.float32)
-        self._checked: set[int] = set()
+        self._checked: set[tuple[str, int]] = set()
         marks = list((self.path / "blocks").glob("*.json"))
         if (done := len(marks)) != self.n_blocks:
             raise ValueError(
@@ -88,26 +88,36 @@ class GradientStore:
         for b in range(self.n_blocks):
             yield self.read(b)
 
+    def values(self) -> Tensor:
+        """Return the values that the gradients were taken at, (n,); no gradient is read."""
+        parts = [self._tensor("values", b, self._sums(b)["values"]) for b in range(self.n_blocks)]
+        return torch.cat(parts)
+
     def read(self, b: int) -> Gradients:
         """Return the gradients of block b.
 
         Raises:
             ValueError: if the bytes on disk are not those that were written.
         """
+        tensors = {name: self._tensor(name, b, crc) for name, crc in self._sums(b).items()}
+        return self._like.with_tensors(tensors)
+
+    def _sums(self, b: int) -> dict[str, int]:
+        """Return the checksum of each tensor of a block."""
+        return json.loads((self.path / "blocks" / f"{b}.json").read_text())
+
+    def _tensor(self, name: str, b: int, crc: int) -> Tensor:
         rows = min(self.block, self.n - b * self.block)
-        sums = json.loads((self.path / "blocks" / f"{b}.json").read_text())
-        tensors: dict[str, Tensor] = {}
-        for name, crc in sums.items():
-            data = chunk(self.path, name, b, self._arrays[name])[:rows]
-            if b not in self._checked and checksum(data) != crc:
+        data = chunk(self.path, name, b, self._arrays[name])[:rows]
+        if (name, b) not in self._checked:
+            if checksum(data) != crc:
                 raise ValueError(
                     f"block {b} of {name} in {self.path} is damaged: its checksum is not the one "
                     "it was written with; delete the store and make it again"
                 )
-            # Copy-on-write pages: PyTorch wants writable memory, and the file is never changed.
-            tensor = torch.from_numpy(np.asarray(data)).to(self.device)
-            if tensor.is_floating_point():
-                tensor = tensor.to(torch.float64 if name == "values" else self.dtype)
-            tensors[name] = tensor
-        self._checked.add(b)
-        return self._like.with_tensors(tensors)
+            self._checked.add((name, b))
+        # Copy-on-write pages: PyTorch wants writable memory, and the file is never changed.
+        tensor = torch.from_numpy(np.asarray(data)).to(self.device)
+        if not tensor.is_floating_point():
+            return tensor
+        return tensor.to(torch.float64 if name == "values" else self.dtype)

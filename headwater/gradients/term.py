@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from headwater.gradients.matrix import Matrix
 
-__all__ = ["LinearMap", "Moments", "Term", "blocks_of", "concatenated"]
+__all__ = ["LinearMap", "Moments", "Term", "blocks_of"]
 
 WORKSPACE = 2**25
 """Numbers that the formed gradients of one block of samples may hold (128 MiB in float32)."""
@@ -157,24 +156,6 @@ class Term(ABC):
     @abstractmethod
     def formed(self) -> Term:
         """Return the same gradients as a `Dense` term."""
-
-
-def concatenated(terms: Sequence[Term]) -> Term:
-    """Join terms of one group along the samples; positions that are added are zero."""
-    first = terms[0]
-    if any(term.form() != first.form() for term in terms):
-        return concatenated([term.formed() for term in terms])
-    parts = [term.tensors() for term in terms]
-    return first.with_tensors(
-        {name: torch.cat(_aligned([part[name] for part in parts])) for name in parts[0]}
-    )
-
-
-def _aligned(parts: list[Tensor]) -> list[Tensor]:
-    """Give all parts the same number of positions, the second dimension, by zeros at the end."""
-    most = max(part.shape[1] for part in parts)
-    after = [0, 0] * (parts[0].ndim - 2)
-    return [pad(part, [*after, 0, most - part.shape[1]]) for part in parts]
 
 
 def blocks_of(term: Term, workspace: int = WORKSPACE) -> Iterator[Term]:

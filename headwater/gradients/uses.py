@@ -58,7 +58,8 @@ def _use(
     names: Mapping[int, str],
     selected: Collection[str],
 ) -> Use:
-    owner, weight, bias, spans = module, "weight", "bias", (None, None)
+    owner, weight, bias = module, "weight", "bias"
+    spans: tuple[Span | None, Span | None] = (None, None)
     if isinstance(module, Projection):
         owner = model.get_submodule(name.rpartition(".")[0])
         weight, bias = module.parameter, module.bias or ""

@@ -1,33 +1,26 @@
-"""FactGraSS: masks on both factors of a layer, then a sparse projection of their product."""
+"""FactGraSS: masks on both sides of a layer, then a sparse projection of their product."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from headwater.checks import check_positive
+from headwater.gradients import Matrix, Term
 from headwater.projections.grass import GraSS
-from headwater.projections.layerwise import IN, OUT, WHOLE, LayerwiseProjection, fitted, with_bias
+from headwater.projections.layerwise import LayerwiseProjection, two_sided
 from headwater.projections.mask import RandomMask
-from headwater.projections.projection import Projection
+from headwater.projections.projection import Projection, fitted
 from headwater.projections.sparse import SparseJL
 
-if TYPE_CHECKING:
-    from headwater.gradients import LinearFactors
-
 __all__ = ["FactGraSS"]
-
-WORKSPACE = 2**25
-"""Numbers that the products of one chunk of samples may hold (128 MiB in float32)."""
 
 
 @dataclass(frozen=True)
 class FactGraSS(LayerwiseProjection):
-    """Mask both factors of each Linear layer, then bring their product to k dimensions.
+    """Mask both sides of each layer, then bring their product to k dimensions.
 
     P_l ∇f_i = SparseJL( Σ_t (M_out e_it)(M_in [a_it; 1])ᵀ ), with masks that leave blowup · k
     entries in a nearly square part of the layer, or all of a side that is shorter. Each layer has
@@ -46,9 +39,10 @@ class FactGraSS(LayerwiseProjection):
         Projection, NeurIPS 2025.
 
     Example:
-        >>> from headwater.gradients import LinearFactors
-        >>> factors = LinearFactors(torch.ones(3, 1, 50), torch.ones(3, 1, 40), bias=True)
-        >>> FactGraSS(dimension=16).of_layer("head", factors).shape
+        >>> import torch
+        >>> from headwater.gradients import Outer
+        >>> term = Outer(torch.ones(3, 1, 50), torch.ones(3, 1, 40), bias=True)
+        >>> FactGraSS(dimension=16).of_layer("head", term, term.matrix).shape
         torch.Size([3, 16])
     """
 
@@ -61,32 +55,30 @@ class FactGraSS(LayerwiseProjection):
         check_positive("the projection's seed", self.seed, allow_zero=True)
         _ = self.of_rest()  # checks all others
 
-    def masks(self, name: str, d_in: int, d_out: int) -> tuple[RandomMask, RandomMask]:
+    def sides(self, name: str, matrix: Matrix) -> tuple[RandomMask, RandomMask]:
         """Return the masks of the inputs and of the output gradients of a layer."""
         entries = self.dimension * self.blowup
         side = math.ceil(math.sqrt(entries))
-        kept_in = min(d_in, max(side, math.ceil(entries / d_out)))
-        kept_out = min(d_out, max(side, math.ceil(entries / d_in)))
+        kept_in = max(side, math.ceil(entries / matrix.d_out))
+        kept_out = max(side, math.ceil(entries / matrix.columns))
         return (
-            RandomMask(kept_in, self.seed_of(name, IN), self.checkpoint),
-            RandomMask(kept_out, self.seed_of(name, OUT), self.checkpoint),
+            RandomMask(kept_in, self.seed_of(name, "in"), self.checkpoint),
+            RandomMask(kept_out, self.seed_of(name, "out"), self.checkpoint),
         )
 
     def sparse(self, name: str) -> SparseJL:
         """Return the sparse projection of a layer."""
-        seed = self.seed_of(name, WHOLE)
+        seed = self.seed_of(name, "whole")
         return SparseJL(self.dimension, seed, self.checkpoint, self.nonzeros)
 
-    def of_layer(self, name: str, factors: LinearFactors) -> Tensor:
+    def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
         """Return the masked and projected gradients of one layer, (n, k_l)."""
-        a, e = with_bias(factors), factors.errors
-        mask_in, mask_out = self.masks(name, a.shape[-1], e.shape[-1])
-        a, e = fitted(mask_in, a), fitted(mask_out, e)
-        sparse, rows = self.sparse(name), max(1, WORKSPACE // (a.shape[-1] * e.shape[-1]))
-        parts = zip(a.split(rows), e.split(rows), strict=True)
-        return torch.cat([fitted(sparse, (right.mT @ left).flatten(1)) for left, right in parts])
+        inputs, outputs = self.sides(name, matrix)
+        kept = two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
+        sparse = fitted(self.sparse(name), kept.shape[1])
+        return kept if sparse is None else sparse(kept)
 
     def of_rest(self) -> Projection:
-        """Return the projection of all other parameters."""
-        seed = self.seed_of("", WHOLE)
+        """Return the projection of the parameters without a matrix."""
+        seed = self.seed_of("", "rest")
         return GraSS(self.dimension, seed, self.checkpoint, self.blowup, self.nonzeros)

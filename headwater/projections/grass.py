@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from headwater.checks import check_positive
+from headwater.gradients import Gradients
 from headwater.projections.mask import RandomMask
-from headwater.projections.projection import Projection
+from headwater.projections.projection import Projection, fitted
 from headwater.projections.sparse import SparseJL
-
-if TYPE_CHECKING:
-    from headwater.gradients import FactoredGradients
 
 __all__ = ["GraSS"]
 
@@ -52,21 +49,26 @@ class GraSS(Projection):
         """Check the arguments."""
         super().__post_init__()
         check_positive("the projection's blowup", self.blowup)
-        _ = self._sparse  # checks the non-zeros
+        _ = self.sparse  # checks the non-zeros
 
     @property
-    def _sparse(self) -> SparseJL:
+    def sparse(self) -> SparseJL:
+        """What brings the coordinates that are kept to k."""
         return SparseJL(self.dimension, self.seed, self.checkpoint, self.nonzeros)
 
-    def mask(self, size: int) -> RandomMask:
-        """Return the mask of vectors of a length."""
-        kept = min(size, self.blowup * self.dimension)
-        return RandomMask(kept, self.seed, self.checkpoint)
+    def mask(self, size: int) -> RandomMask | None:
+        """Return the mask of vectors of a length; None: all coordinates are kept."""
+        kept = RandomMask(self.blowup * self.k, self.seed, self.checkpoint)
+        return fitted(kept, size)
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Return P x for each row x of vectors (n, p), shape (n, k)."""
-        return self._sparse(self.mask(vectors.shape[1])(vectors))
+    def images(self, gradients: Gradients) -> Tensor:
+        """Return P∇f_i, (n, k), from the entries that the mask keeps, and no others."""
+        mask = self.mask(gradients.dimension)
+        return self.sparse.images(gradients if mask is None else mask.of(gradients))
 
-    def of_factors(self, gradients: FactoredGradients) -> list[Tensor]:
-        """Return [P∇f_i (n, k)] from the entries that the mask keeps, and no others."""
-        return [self._sparse(kept) for kept in self.mask(gradients.dimension).of_factors(gradients)]
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return the columns of P at index (...), (..., k), in float64."""
+        mask = self.mask(size)
+        if mask is None:
+            return self.sparse.units(index, size)
+        return self.sparse(mask.units(index, size))

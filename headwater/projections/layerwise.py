@@ -1,32 +1,28 @@
-"""Projections that work on the factors of each Linear layer, without forming a gradient."""
+"""Projections that work on the matrix of each layer, without forming a gradient."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.projections.projection import GradientProjection, Projection
+from headwater.gradients import Gradients, LinearMap, Matrix, Scheme, Term
+from headwater.hashing import stream_key
+from headwater.projections.projection import GradientProjection, Projection, fitted
 
-if TYPE_CHECKING:
-    from headwater.gradients import FactoredGradients, LinearFactors
-
-__all__ = ["IN", "OUT", "WHOLE", "LayerwiseProjection", "fitted", "with_bias"]
-
-# The sides of a layer, numbers that are no byte of its name.
-WHOLE, IN, OUT = 256, 257, 258
+__all__ = ["LayerwiseProjection", "two_sided"]
 
 
 @dataclass(frozen=True)
 class LayerwiseProjection(GradientProjection):
     """A projection for every layer, drawn from its name: results stand side by side, layer by layer.
 
-    What is not inside a factored Linear layer (convolutions, norms, embeddings) is one more block,
-    the last, projected as a whole. A layer that is small already is kept as it is, which is exact.
+    A layer is a weight matrix with its bias: of Linear layers, convolutions and embeddings. All
+    parameters without a matrix (norms, scalars, biases of their own) are one more block, the last,
+    projected as a whole. A layer that is small already is kept as it is, which is exact.
 
     Args:
         seed: what all maps are drawn from.
@@ -37,51 +33,59 @@ class LayerwiseProjection(GradientProjection):
     checkpoint: int = field(default=0, kw_only=True)
 
     @abstractmethod
-    def of_layer(self, name: str, factors: LinearFactors) -> Tensor:
-        """Return P_l ∇f_i over one layer, (n, k_l)."""
+    def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
+        """Return P_l ∇f_i over one layer, (n, k_l).
+
+        Args:
+            name: of its first parameter.
+            term: the gradients of its weight (and bias).
+            matrix: their shape.
+        """
 
     @abstractmethod
     def of_rest(self) -> Projection:
-        """Return the projection of the parameters outside factored layers."""
+        """Return the projection of the parameters without a matrix."""
 
     def for_checkpoint(self, checkpoint: int) -> Self:
         """Return the projection of another checkpoint."""
         return replace(self, checkpoint=checkpoint)
 
-    def seed_of(self, name: str, side: int) -> int:
-        """Return the seed of one side of one layer; it does not depend on the other layers."""
-        entropy = np.random.SeedSequence(self.seed, spawn_key=(*name.encode(), side))
-        return int(entropy.generate_state(1, np.uint64)[0])
+    def seed_of(self, name: str, part: str) -> int:
+        """Return the seed of one part of one layer; it does not depend on the other layers."""
+        return stream_key("layer", self.seed, name, part)
 
-    def __call__(self, vectors: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """Refuse vectors, which do not say what their layers are.
 
         Raises:
             ValueError: always.
         """
         raise ValueError(
-            f"{type(self).__name__} needs the factors of each layer, got vectors of length "
-            f"{vectors.shape[1]}; project gradients as they are captured, or use GraSS or Rademacher"
+            f"{type(self).__name__} needs the gradients of each layer, got vectors of length "
+            f"{x.shape[-1]}; project gradients as they are captured, or use GraSS or Rademacher"
         )
 
-    def of_factors(self, gradients: FactoredGradients) -> list[Tensor]:
-        """Return P_l ∇f_i of each factored layer, then of the rest if there is any."""
-        pairs = zip(gradients.scheme.layers, gradients.layers, strict=True)
-        blocks = [self.of_layer(layer.name, factors) for layer, factors in pairs]
-        if gradients.rest.shape[1]:
-            blocks.append(fitted(self.of_rest(), gradients.rest))
-        return blocks
+    def of(self, gradients: Gradients) -> Gradients:
+        """Return P_l ∇f_i of each layer, then of the rest if there is any: a block of columns each."""
+        blocks, rest = [], []
+        for name, term in zip(gradients.scheme.names, gradients.terms, strict=True):
+            if term.matrix is None:
+                rest.append(term)
+            else:
+                blocks.append(self.of_layer(name, term, term.matrix))
+        if rest:
+            scheme = Scheme.of_widths([term.width for term in rest])
+            blocks.append(self._projected_rest(Gradients(scheme, rest, gradients.values)))
+        widths = [int(block.shape[1]) for block in blocks]
+        return Gradients.of_vectors(torch.cat(blocks, 1), gradients.values, widths)
+
+    def _projected_rest(self, rest: Gradients) -> Tensor:
+        projection = fitted(self.of_rest(), rest.dimension)
+        return rest.dense() if projection is None else projection.images(rest)
 
 
-def fitted(projection: Projection, vectors: Tensor) -> Tensor:
-    """Project the last dimension, or keep it where it is no longer than the projection's."""
-    if vectors.shape[-1] <= projection.dimension:
-        return vectors
-    lead = vectors.shape[:-1]
-    return projection(vectors.flatten(0, -2)).unflatten(0, lead)
-
-
-def with_bias(factors: LinearFactors) -> Tensor:
-    """Return the inputs with the bias's constant 1 as the last one, (n, T, d_in + 1)."""
-    a = factors.inputs
-    return torch.cat([a, a.new_ones(*a.shape[:-1], 1)], -1) if factors.bias else a
+def two_sided(term: Term, inputs: LinearMap | None, outputs: LinearMap | None) -> Tensor:
+    """Return P_out G_i P_inᵀ row by row, (n, k_out · k_in); None: the identity."""
+    image = term.two_sided(inputs, outputs)
+    assert image.matrix is not None
+    return image.matrix.matrices(image.formed().dense()).flatten(1)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from headwater.gradients import Gradients
+from headwater.hashing import random_below, random_words
 from headwater.projections.projection import Projection
 
-if TYPE_CHECKING:
-    from headwater.gradients import FactoredGradients
-
 __all__ = ["RandomMask"]
-
-_MASK = 1  # the branch of the seed
 
 
 @dataclass(frozen=True)
 class RandomMask(Projection):
-    """Keep k of the p coordinates, drawn without replacement, times √(p/k).
+    """Keep one random coordinate of each of k parts of the gradient, times √(size of the part).
 
-    Of factored gradients only the entries that are kept are ever computed: n k in place of n p.
+    The parts are as equal as whole numbers can be, so the factors are √(p/k) or next to it, and inner
+    products are kept on average exactly. Being stratified, the mask has of every layer its share.
+    Of gradients only the entries that are kept are ever computed: n k in place of n p.
 
     Args:
         dimension: k, at most p.
@@ -41,24 +39,27 @@ class RandomMask(Projection):
         [[2.0, 2.0]]
     """
 
-    def coordinates(self, size: int) -> Tensor:
-        """Return the coordinates that are kept of vectors of a length, in order, (k,)."""
-        if self.dimension > size:
+    def coordinates(self, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return the coordinates that are kept of vectors of a length, rising, and their factors.
+
+        Returns:
+            int64 (k,) and float64 (k,).
+        """
+        if self.k > size:
             raise ValueError(
-                f"a mask of {self.dimension} coordinates needs vectors at least as long, got {size}; "
+                f"a mask of {self.k} coordinates needs vectors at least as long, got {size}; "
                 "use a smaller dimension"
             )
-        drawn = self.generator(0, _MASK).choice(size, self.dimension, replace=False, shuffle=False)
-        return torch.from_numpy(drawn).sort().values
+        edges = torch.arange(self.k + 1, device=device) * size // self.k
+        words = random_words(self.key("mask"), torch.arange(self.k, device=device), 1)
+        return edges[:-1] + random_below(words[:, 0], edges.diff()), edges.diff().double().sqrt()
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Return √(p/k) x at the coordinates that are kept, (n, k)."""
-        size = vectors.shape[1]
-        kept = vectors[:, self.coordinates(size).to(vectors.device)]
-        return kept * (size / self.dimension) ** 0.5
+    def images(self, gradients: Gradients) -> Tensor:
+        """Return the entries that are kept, (n, k)."""
+        kept, factors = self.coordinates(gradients.dimension, gradients.device)
+        return gradients.entries(kept) * factors.to(gradients.dtype)
 
-    def of_factors(self, gradients: FactoredGradients) -> list[Tensor]:
-        """Return [√(p/k) ∂f_i at the coordinates that are kept (n, k)]."""
-        size = gradients.dimension
-        kept = gradients.entries(self.coordinates(size).to(gradients.rest.device))
-        return [kept * (size / self.dimension) ** 0.5]
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return the columns of P at index (...), (..., k), in float64."""
+        kept, factors = self.coordinates(size, index.device)
+        return (index[..., None] == kept) * factors

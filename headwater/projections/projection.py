@@ -1,53 +1,50 @@
 """What every projection can do.
 
-Random numbers come from NumPy on the CPU, from the seed and the checkpoint: the same map on every
-device, for every chunk of samples, and for every checkpoint another one.
+The random numbers are hashes of the seed, the checkpoint, the coordinate and the output: the same map
+on every device, for every block of samples and coordinates, and any part of it drawn on its own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
-import numpy as np
 from torch import Tensor
 
 from headwater.checks import check_positive
+from headwater.gradients import Gradients
+from headwater.hashing import stream_key
 
-if TYPE_CHECKING:
-    from headwater.curvature import TrainingData
-    from headwater.gradients import FactoredGradients
+__all__ = ["Dimension", "GradientProjection", "LearnedProjection", "Projection", "fitted"]
 
-__all__ = ["GradientProjection", "LearnedProjection", "Projection"]
+Dimension = int | Literal["auto"]
+"""k; "auto": chosen by who projects, from the effective dimension of the curvature."""
 
 
 @runtime_checkable
 class LearnedProjection(Protocol):
-    """A projection that is computed from the training data, such as `ArnoldiProjection`."""
+    """A projection that is computed from the training data, such as the solvers' Arnoldi one."""
 
-    def fit(self, source: TrainingData) -> Tensor:
-        """Return the rows of P at one checkpoint, (k, p)."""
+    def fit(self, source: Any) -> Tensor:
+        """Return the rows of P at the checkpoint of a gradient source, (k, p)."""
 
 
 @dataclass(frozen=True)
 class GradientProjection(ABC):
-    """Map gradients from p to k dimensions so that inner products are kept: E⟨Px, Py⟩ = ⟨x, y⟩.
-
-    ``gradients.project(projection)`` applies it to gradients in any representation.
-    """
+    """Map gradients from p to k dimensions so that inner products are kept: E⟨Px, Py⟩ = ⟨x, y⟩."""
 
     @abstractmethod
     def for_checkpoint(self, checkpoint: int) -> Self:
         """Return the projection of another checkpoint."""
 
     @abstractmethod
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Return P x for each row x of vectors (n, p), shape (n, k)."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return P x for vectors x (..., p), shape (..., k)."""
 
     @abstractmethod
-    def of_factors(self, gradients: FactoredGradients) -> list[Tensor]:
-        """Return P∇f_i of factored gradients as blocks of columns, each (n, k_b)."""
+    def of(self, gradients: Gradients) -> Gradients:
+        """Return P∇f_i with the values of f, whatever form the gradients are kept in."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Projection(GradientProjection):
     """Project vectors, whatever the layers that their coordinates belong to.
 
     Args:
-        dimension: k.
+        dimension: k; "auto" for `InfluenceFunction`, which chooses it from the training data.
         seed: what the map is drawn from.
         checkpoint: every checkpoint has a map of its own.
 
@@ -63,21 +60,64 @@ class Projection(GradientProjection):
         Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
     """
 
-    dimension: int
+    dimension: Dimension
     seed: int = 0
     checkpoint: int = 0
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_positive("the projection's dimension", self.dimension)
+        if self.dimension != "auto":
+            check_positive("the projection's dimension", self.dimension)
         check_positive("the projection's seed", self.seed, allow_zero=True)
+
+    @property
+    def k(self) -> int:
+        """The dimension as a number.
+
+        Raises:
+            ValueError: if it has not been chosen.
+        """
+        if self.dimension == "auto":
+            raise ValueError("a projection must have its dimension as a number to project, got 'auto'")
+        return self.dimension
+
+    @abstractmethod
+    def images(self, gradients: Gradients) -> Tensor:
+        """Return P∇f_i, (n, k), without forming more of the gradients than a block."""
+
+    @abstractmethod
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return the columns of P: the images (..., k) of the unit vectors at index (...).
+
+        Args:
+            index: coordinates.
+            size: p, the length of the vectors.
+
+        Returns:
+            float64.
+        """
 
     def for_checkpoint(self, checkpoint: int) -> Self:
         """Return the projection of another checkpoint."""
         return replace(self, checkpoint=checkpoint)
 
-    def generator(self, index: int, *branch: int) -> np.random.Generator:
-        """Return the generator of tile ``index``; a branch is a stream of its own."""
-        # A spawn key keeps branches apart: a longer list of numbers may give the same stream.
-        entropy = np.random.SeedSequence([self.seed, self.checkpoint, index], spawn_key=branch)
-        return np.random.Generator(np.random.PCG64(entropy))
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return P x for vectors x (..., p), shape (..., k)."""
+        images = self.images(Gradients.of_vectors(x.reshape(-1, x.shape[-1])))
+        return images.view(*x.shape[:-1], self.k)
+
+    def of(self, gradients: Gradients) -> Gradients:
+        """Return P∇f_i with the values of f, whatever form the gradients are kept in."""
+        return Gradients.of_vectors(self.images(gradients), gradients.values)
+
+    def key(self, kind: str) -> int:
+        """Return the key of the random numbers of one kind."""
+        return stream_key(kind, self.seed, self.checkpoint)
+
+
+T = TypeVar("T", bound=Projection)
+
+
+def fitted(projection: T, size: int) -> T | None:
+    """Return a projection; None, the identity, for vectors that are no longer than its results."""
+    return projection if size > projection.k else None

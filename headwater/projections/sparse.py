@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from headwater.checks import check_positive
-from headwater.projections.tiles import TiledProjection
+from headwater.hashing import random_below, random_words
+from headwater.memory import rows_per_block
+from headwater.projections.tiles import Add, TiledProjection
 
 __all__ = ["SparseJL"]
 
@@ -44,7 +45,7 @@ class SparseJL(TiledProjection):
         """Check the arguments."""
         super().__post_init__()
         check_positive("the projection's nonzeros", self.nonzeros)
-        if self.nonzeros > self.dimension:
+        if self.dimension != "auto" and self.nonzeros > self.dimension:
             raise ValueError(
                 f"nonzeros must be at most the dimension, got {self.nonzeros} of {self.dimension}; "
                 "use fewer nonzeros or a larger dimension"
@@ -55,18 +56,40 @@ class SparseJL(TiledProjection):
         """1/√s."""
         return float(self.nonzeros**-0.5)
 
-    def tile(self, index: int, rows: int) -> tuple[Tensor, Tensor]:
-        """Return output b (rows, s) and sign σ (rows, s) of each coordinate of a tile."""
+    def places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs b and signs σ = ±1 of coordinates (...), int64 (..., s)."""
         s = self.nonzeros
-        words = self.generator(index).bit_generator.random_raw(rows * s).reshape(rows, s)
-        signs = (words & np.uint64(1)).astype(np.float32) * 2.0 - 1.0
-        edges = np.arange(s + 1, dtype=np.uint64) * np.uint64(self.dimension) // np.uint64(s)
-        # The upper 32 bits as a fraction of 2^32 of the part's width.
-        within = (words >> np.uint64(32)) * np.diff(edges) >> np.uint64(32)
-        return torch.from_numpy((edges[:-1] + within).astype(np.int64)), torch.from_numpy(signs)
+        words = random_words(self.key("sparse"), index, s)
+        edges = torch.arange(s + 1, device=index.device) * self.k // s
+        outputs = edges[:-1] + random_below(words, edges.diff())
+        return outputs, (words & 1).to(torch.int64) * 2 - 1  # the bit that the output leaves
 
-    def add_tile(self, out: Tensor, columns: Tensor, index: int) -> None:
-        """Add the signed columns to their outputs."""
-        outputs, signs = (t.to(out.device) for t in self.tile(index, columns.shape[1]))
-        for r in range(self.nonzeros):
-            out.index_add_(1, outputs[:, r], columns * signs[:, r].to(out.dtype))
+    def width(self, device: torch.device) -> int:
+        """Return how many coordinates of 32 samples stay in fast memory: sums are fast along rows."""
+        return rows_per_block(32, device)
+
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return the columns of P at index (...), (..., k), in float64."""
+        outputs, signs = self.places(index)
+        shape = (*index.shape, self.k)
+        columns = torch.zeros(shape, dtype=torch.float64, device=index.device)
+        return columns.scatter_(-1, outputs, signs * self.scale)
+
+    def tile(self, index: Tensor, dtype: torch.dtype) -> Add:
+        """Return the sum of signed columns into their outputs."""
+        outputs, signs = self.places(index)
+        signs = signs.to(dtype)
+
+        def add(out: Tensor, columns: Tensor) -> None:
+            for r in range(self.nonzeros):
+                add_columns(out, outputs[:, r], columns * signs[:, r])
+
+        return add
+
+
+def add_columns(out: Tensor, places: Tensor, columns: Tensor) -> None:
+    """Add columns (n, t) to those of out (n, k) at places (t,), in the same order every time."""
+    if out.is_cuda:  # index_add_ would add in any order there, while index_put_ sorts the places
+        out.T.index_put_((places,), columns.T, accumulate=True)
+    else:
+        out.index_add_(1, places, columns)

@@ -1,29 +1,27 @@
-"""Linear maps that are streamed in tiles of fixed rows, never held as a whole."""
+"""Linear maps that are drawn a tile of coordinates at a time, never held as a whole."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.gradients import Gradients
+from headwater.memory import row_blocks, rows_per_block
 from headwater.projections.projection import Projection
 
-if TYPE_CHECKING:
-    from headwater.gradients import FactoredGradients
+__all__ = ["Add", "RandomMatrix", "TiledProjection"]
 
-__all__ = ["TILE", "RandomMatrix", "TiledProjection"]
-
-TILE = 4096
-"""Coordinates of the gradient that one tile covers. Part of the definition: never change it."""
+Add = Callable[[Tensor, Tensor], None]
+"""Adds to (n, k) what columns (n, t) of the vectors contribute."""
 
 
 @dataclass(frozen=True)
 class TiledProjection(Projection):
-    """P x = scale · Σ_t (what tile t of x adds), tile t drawn from the seed sequence (seed, c, t)."""
+    """P x = scale · Σ (what each tile of coordinates adds)."""
 
     @property
     @abstractmethod
@@ -31,22 +29,25 @@ class TiledProjection(Projection):
         """The factor of the sum over all tiles."""
 
     @abstractmethod
-    def add_tile(self, out: Tensor, columns: Tensor, index: int) -> None:
-        """Add to out (n, k) what the columns ``index·TILE …`` of the vectors contribute."""
+    def width(self, device: torch.device) -> int:
+        """Return how many coordinates a tile covers; the map does not depend on it."""
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Return P x for each row x of vectors (n, p), shape (n, k)."""
-        out = vectors.new_zeros(len(vectors), self.dimension)
-        for index, columns in enumerate(torch.split(vectors, TILE, dim=1)):
-            self.add_tile(out, columns, index)
+    @abstractmethod
+    def tile(self, index: Tensor, dtype: torch.dtype) -> Add:
+        """Draw the part of the map that belongs to coordinates (t,)."""
+
+    def images(self, gradients: Gradients) -> Tensor:
+        """Return P∇f_i, (n, k): each tile is drawn once, for all samples."""
+        n, p, device = len(gradients), gradients.dimension, gradients.device
+        out = torch.zeros(n, self.k, dtype=gradients.dtype, device=device)
+        width = min(p, self.width(device))
+        parts = [(out[rows], gradients[rows]) for rows in row_blocks(n, width, device)]
+        for start in range(0, p, width):
+            stop = min(p, start + width)
+            add = self.tile(torch.arange(start, stop, device=device), gradients.dtype)
+            for image, part in parts:
+                add(image, part.columns(start, stop))
         return out.mul_(self.scale)
-
-    def of_factors(self, gradients: FactoredGradients) -> list[Tensor]:
-        """Return [P∇f_i (n, k)], a tile of columns of all samples at a time: each is drawn once."""
-        out = gradients.rest.new_zeros(len(gradients), self.dimension)
-        for index, start in enumerate(range(0, gradients.dimension, TILE)):
-            self.add_tile(out, gradients.columns(start, start + TILE), index)
-        return [out.mul_(self.scale)]
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,31 @@ class RandomMatrix(TiledProjection):
     """Entries of mean 0 and variance 1/k."""
 
     @abstractmethod
-    def _draw(self, rng: np.random.Generator, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Return entries of unit variance, (rows, k); the first rows never depend on `rows`."""
+    def entries(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the columns of P at index (...), (..., k), at unit variance."""
 
     @property
     def scale(self) -> float:
         """1/√k."""
-        return float(self.dimension**-0.5)
+        return float(self.k**-0.5)
 
-    def tile(self, index: int, rows: int, like: Tensor) -> Tensor:
-        """Return rows ``index·TILE …`` of Pᵀ, (rows, k), with the dtype and device of a tensor."""
-        drawn = torch.from_numpy(self._draw(self.generator(index), rows))
-        return drawn.to(device=like.device, dtype=like.dtype)
+    def width(self, device: torch.device) -> int:
+        """Return how many columns of P stay in fast memory."""
+        return rows_per_block(self.k, device)
 
-    def add_tile(self, out: Tensor, columns: Tensor, index: int) -> None:
-        """Add the product with one tile; columns that are 0 for all samples are left out of it."""
-        tile = self.tile(index, columns.shape[1], columns)
-        alive = columns.count_nonzero(0).nonzero()[:, 0]  # inputs that are always 0 are common
-        if len(alive) <= 0.9 * columns.shape[1]:
-            columns, tile = columns[:, alive], tile[alive]
-        out.addmm_(columns, tile)
+    def units(self, index: Tensor, size: int) -> Tensor:
+        """Return the columns of P at index (...), (..., k), in float64."""
+        return self.entries(index, torch.float64).mul_(self.scale)
+
+    def tile(self, index: Tensor, dtype: torch.dtype) -> Add:
+        """Return the product with columns of P, but for those that are 0 for all samples."""
+        drawn = self.entries(index, dtype)
+
+        def add(out: Tensor, columns: Tensor) -> None:
+            alive = columns.count_nonzero(0).nonzero()[:, 0]  # inputs that are always 0 are common
+            if len(alive) <= 0.9 * columns.shape[1]:
+                out.addmm_(columns[:, alive], drawn[alive])
+            else:
+                out.addmm_(columns, drawn)
+
+        return add

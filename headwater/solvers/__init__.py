@@ -2,9 +2,10 @@
 
 from headwater.solvers.arnoldi_projection import ArnoldiProjection
 from headwater.solvers.conjugate_gradient import ConjugateGradient
+from headwater.solvers.damping import Damping, Relative
 from headwater.solvers.data_inf import DataInf
 from headwater.solvers.eigenbasis import Eigenbasis
-from headwater.solvers.explicit import Explicit
+from headwater.solvers.explicit import Blocks, Explicit
 from headwater.solvers.lanczos import Lanczos, krylov_basis
 from headwater.solvers.lissa import LiSSA
 from headwater.solvers.solver import Solution, Solver, State
@@ -12,6 +13,8 @@ from headwater.solvers.woodbury import Woodbury
 
 __all__ = [
     # the interface
+    "Damping",
+    "Relative",
     "Solution",
     "Solver",
     "State",
@@ -25,5 +28,6 @@ __all__ = [
     "Woodbury",
     # parts of them
     "ArnoldiProjection",
+    "Blocks",
     "krylov_basis",
 ]

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from headwater.checks import check_positive, check_shape
+from headwater.checks import check_shape
 from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
-from headwater.curvature.rows import rows_of
-from headwater.gradients import DenseGradients, Gradients
-from headwater.solvers.blocks import row_blocks
-from headwater.solvers.solver import Solution, Solver, State, direct_solution
+from headwater.curvature.grouped import as_gradients, as_vectors
+from headwater.curvature.rows import BlockSource, group_products, rows_of
+from headwater.gradients import Gradients
+from headwater.kernels import exact_products
+from headwater.memory import LARGE, default_budget, row_blocks
+from headwater.solvers.damping import Damping
+from headwater.solvers.solver import Solution, Solver, State, blocks_of, direct_solution
 
 __all__ = ["DataInf"]
-
-BLOCK = 2**24
-"""Numbers of a layer's Gram matrix in memory at a time."""
 
 
 @dataclass(frozen=True)
 class DataInf(Solver):
-    """Replace (C + λI)^-1 by the mean over samples of (r_i r_iᵀ + λI)^-1, layer by layer.
+    """Replace (C + λI)^-1 by the mean over samples of (r_i r_iᵀ + λI)^-1, group by group.
 
-    x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i.
+    x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i,
 
-    Products with the training gradients themselves need each layer's Gram matrix only, a block of rows
-    at a time: about n² (m + d_in + d_out) operations a layer for n training and m test samples, and no
-    gradient is formed where a layer has more than n/2 parameters. Gradients that are kept as vectors
-    have no layers and count as one.
+    where a group l is the weight of a layer with its bias, or a block of a projected gradient.
+    Products with the training gradients themselves need each group's Gram matrix only, a block at a
+    time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
+    formed where a group has more than n/2 parameters.
 
     Args:
-        damping: λ > 0, absolute.
+        damping: λ > 0, absolute or relative.
 
     Raises:
         ValueError: if the damping is not positive.
@@ -44,112 +44,115 @@ class DataInf(Solver):
         Models, ICLR 2024.
 
     Example:
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))
         >>> solver = DataInf(damping=0.5)  # (1/λ)(1 - (1/n) / (λ + 1))
         >>> [round(float(x), 3) for x in solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value[0]]
         [1.333, 1.333]
     """
 
-    damping: float
+    damping: Damping
     asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
 
-    def __post_init__(self) -> None:
-        """Check the arguments."""
-        check_positive("damping", self.damping)
-
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"squared_norms": ‖r_il‖² (layers, n)} in float64; they do not depend on the damping.
+        """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64, whatever the damping.
 
         Raises:
             TypeError: if the operator has no rows.
         """
         rows = rows_of(operator, "DataInf")
-        norms = [part.squared_norms().to(torch.float64) for part in rows.gradients.by_layer()]
-        return {"squared_norms": torch.stack(norms) * rows.scale.square()}
+        norms = [
+            torch.stack([term.squared_norms().double() for term in block.terms])
+            for block, _ in rows.blocks()
+        ]
+        return {"squared_norms": torch.cat(norms, 1) * rows.scale.square()}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is that of C + λI, which it does not make small."""
-        x = self.values(operator, state, rhs)
-        return direct_solution(operator, self.damping, x, rhs)
+        x = self.solution(operator, state, rhs)
+        return direct_solution(operator, self.shift, x, rhs)
 
-    def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
-        """Return x for each row of rhs, (m, p)."""
-        check_shape("the right-hand sides", rhs, (None, operator.size))
-        rows, x = rows_of(operator, "DataInf"), rhs.clone()
-        columns = rows.gradients.layer_columns()
-        tests = DenseGradients(rhs)
-        for part, weights, where in zip(_layers(rows), self._weights(state), columns, strict=True):
-            coefficients = part.times(tests.columns(where)) * weights[:, None]
-            correction, start = part.vectors(coefficients).vectors, 0
-            for columns_of in where:
-                width = columns_of.stop - columns_of.start
-                x[:, columns_of] -= correction[:, start : start + width]
-                start += width
-        return x.div_(self.damping)
+    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+        """Return b ↦ x."""
+        rows = rows_of(operator, "DataInf")
 
-    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        def solved(rhs: Tensor) -> Tensor:
+            check_shape("the right-hand sides", rhs, (None, operator.size))
+            products = _products(rows, as_gradients(rows.scheme, rhs))
+            weights = (products * self._weights(rows, state)).to(rows.dtype)
+            parts = _sums(rows, weights, range(len(weights)))
+            return (rhs - as_vectors(rows.scheme, parts)).div_(self.shift)
+
+        return solved
+
+    def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"products": ⟨g_k, x_j⟩ (n, m)} with all training gradients, in float64."""
-        rows = rows_of(operator, "DataInf")
-        products = rows.gradients.inner(test).to(torch.float64)
-        split = _split(test, rows.gradients)
-        for part, weights, own in zip(_layers(rows), self._weights(state), split, strict=True):
-            products -= _among_rows(part, part.times(own) * weights[:, None])
-        return {"products": products.div_(self.damping)}
+        rows, found = rows_of(operator, "DataInf"), []
+        for part in _few(rows, test):
+            products = _products(rows, part)
+            weights = (products * self._weights(rows, state)).to(rows.dtype)
+            found.append((products - _among_rows(rows, weights)).sum(0).div_(self.shift))
+        return {"products": torch.cat(found, 1)}
 
-    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
-        """Return ⟨g_i, x_j⟩, (b, m)."""
-        return solved["products"][rows]
-
-    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
-        """Return (1/λ) (‖g_i‖² - (1/n) Σ_lk d_kl ⟨r_kl, g_il⟩²), (n,)."""
-        rows = rows_of(operator, "DataInf")
-        total = train.squared_norms().to(torch.float64)
-        split = _split(train, rows.gradients)
-        for part, weights, own in zip(_layers(rows), self._weights(state), split, strict=True):
-            for block in row_blocks(len(train), part.n, BLOCK):
-                products = part.times(own[block])
-                total[block] -= (products.square_() * weights[:, None]).sum(0)
-        return total.div_(self.damping)
-
-    def squared_solution_norms(
-        self, operator: LinearOperator, state: State, train: Gradients
+    def quadratic(
+        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
     ) -> Tensor:
-        """Return ‖x‖² of the solutions for all training gradients, (n,), from Gram matrices."""
-        rows = rows_of(operator, "DataInf")
-        total = train.squared_norms().to(torch.float64)
-        split = _split(train, rows.gradients)
-        for part, weights, own in zip(_layers(rows), self._weights(state), split, strict=True):
-            for block in row_blocks(len(train), part.n, BLOCK):
-                products = part.times(own[block])
-                c = products * weights[:, None]  # ‖g - Rᵀc‖² = ‖g‖² - 2⟨c, Rg⟩ + ⟨c, RRᵀc⟩
-                again = _among_rows(part, c) * part.scale[:, None]
-                total[block] += (c * (again - 2 * products)).sum(0)
-        return total.div_(self.damping**2)
+        """Return (‖g‖² - ⟨w, Gg⟩) / λ, power 2: ‖g - Gᵀw‖² / λ², with G the gradients and w = ρ² d Gg / n."""
+        rows, found = rows_of(operator, "DataInf"), []
+        for block in blocks_of(train):
+            for part in _few(rows, block):
+                products = _products(rows, part)
+                w = products * self._weights(rows, state)
+                left = -products
+                if power == 2:  # ‖g - Gᵀw‖² = ‖g‖² - 2⟨w, Gg⟩ + ⟨w, GGᵀw⟩
+                    left = _among_rows(rows, w.to(rows.dtype)) - 2 * products
+                squares = part.squared_norms() + (w * left).sum((0, 1))
+                found.append(squares.div_(self.shift**power))
+        return torch.cat(found)
 
-    def _weights(self, state: State) -> Iterator[Tensor]:
-        """Yield d_il / n, (n,), for one layer after the other."""
-        for norms in state["squared_norms"]:
-            yield 1.0 / (len(norms) * (self.damping + norms))
-
-
-def _layers(rows: RowOperator) -> Iterator[RowOperator]:
-    for part in rows.gradients.by_layer():
-        yield RowOperator(part, rows.scale)
+    def _weights(self, rows: RowOperator, state: State) -> Tensor:
+        """Return ρ_i² d_il / n, (groups, n, 1)."""
+        return (rows.scale.square() / (rows.n * (self.shift + state["squared_norms"]))).unsqueeze(2)
 
 
-def _split(gradients: Gradients, like: Gradients) -> list[Gradients]:
-    """Return the layers of gradients as those of the training gradients."""
-    if isinstance(gradients, DenseGradients):
-        return [gradients.columns(where) for where in like.layer_columns()]
-    return gradients.by_layer()
+def _few(rows: RowOperator, gradients: Gradients) -> list[Gradients]:
+    """Return gradients in parts whose products with all rows, group by group, fit in memory."""
+    width, numbers = len(rows.scheme.groups) * rows.n, default_budget(rows.device) // (4 * 8)
+    blocks = list(row_blocks(len(gradients), width, rows.device, numbers=numbers))
+    return [gradients[block] for block in blocks or [slice(0)]]
 
 
-def _among_rows(part: RowOperator, coefficients: Tensor) -> Tensor:
-    """Return ⟨g_k, Σ_i ρ_i c_ij g_i⟩, (n, m): from the Gram matrix, or from vectors if p < n/2."""
-    if part.n > 2 * part.size:
-        return part.gradients.inner(part.vectors(coefficients)).to(torch.float64)
-    weighted = (coefficients * part.scale[:, None]).to(part.dtype)
-    out = coefficients.new_empty(part.n, coefficients.shape[1])
-    for block in row_blocks(part.n, part.n, BLOCK):
-        out[block] = part.gradients[block].inner(part.gradients) @ weighted
-    return out
+def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
+    """Return ⟨g_il, f_jl⟩ over each group, (groups, n, m) in float64."""
+    parts = [torch.stack([*group_products(block, gradients)]) for block, _ in rows.blocks()]
+    return torch.cat(parts, 1).double()
+
+
+def _sums(rows: RowOperator, weights: Tensor, groups: Sequence[int]) -> list[Tensor]:
+    """Return Σ_i w_ij g_il over some groups, each (m, width), for weights (groups, n, m)."""
+    sums = [weights.new_zeros(weights.shape[2], rows.scheme.by_group[g].layout.size) for g in groups]
+    with exact_products():
+        for block, where in rows.blocks():
+            for group, total in zip(groups, sums, strict=True):
+                w, term = weights[group, where], block.terms[group]
+                for part in row_blocks(len(term), term.width, w.device, numbers=LARGE):
+                    total.addmm_(w[part].T, term[part].dense())
+    return sums
+
+
+def _among_rows(rows: RowOperator, weights: Tensor) -> Tensor:
+    """Return ⟨g_k, Σ_i w_ij g_i⟩ over each group, (groups, n, m): narrow ones through vectors."""
+    out, widths = torch.zeros_like(weights), [part.layout.size for part in rows.scheme.by_group]
+    narrow = [g for g, width in enumerate(widths) if 2 * width < rows.n]
+    wide = [g for g in range(len(widths)) if g not in narrow]
+    sums = dict(zip(narrow, _sums(rows, weights, narrow), strict=True))
+    with exact_products():
+        for block, where in rows.blocks():
+            for g, vectors in sums.items():
+                out[g, where] = block.terms[g].inner_vectors(vectors)
+        for panel, columns in rows.panels() if wide else ():
+            for block, where in rows.blocks():
+                for g in wide:
+                    gram = weights.new_zeros(len(block), len(panel))
+                    block.terms[g].add_inner(panel.terms[g], gram)
+                    out[g, where] += gram @ weights[g, columns]
+    return out.double()

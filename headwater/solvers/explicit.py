@@ -1,89 +1,106 @@
-"""The exact solution, by factorising the whole matrix."""
+"""The exact solution, by factorising the matrix: as a whole, or its diagonal blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
-from headwater.curvature import LinearOperator
+from headwater.curvature import LinearOperator, RowOperator
+from headwater.curvature.grouped import as_vectors
+from headwater.gradients import Gradients, Scheme
 from headwater.memory import check_memory
-from headwater.solvers.solver import Solution, Solver, State
+from headwater.solvers.damping import Damping, check_damping
+from headwater.solvers.solver import Solution, Solver, State, formed_blocks
 
-__all__ = ["Explicit"]
+__all__ = ["Blocks", "Explicit"]
+
+Blocks = int | Sequence[int] | Literal["layers"]
+"""A number of equal blocks, the size of each, or "layers": one per group of parameters."""
 
 
 @dataclass(frozen=True)
 class Explicit(Solver):
-    """Form C (p × p), factorise C + λI in float64 and solve: exact, for small models.
+    """Form C, factorise C + λI in float64 and solve: exact, for few parameters or projected gradients.
 
-    Cholesky where the matrix is positive definite, LU where it is not. Memory: C in the
-    parameters' dtype, and three p × p matrices in float64 while solving.
+    With several blocks all of C that is between two of them is left out: (C_b + λI)^-1 for each. Made
+    of rows C_b = (1/n) R_bᵀR_b is summed in float64 over blocks of samples; else it is made of products
+    with the identity. Cholesky where C_b + λI is positive definite, LU where it is not. Memory: three
+    times C in float64.
 
     Args:
-        damping: λ ≥ 0, absolute.
+        damping: λ ≥ 0, absolute or relative.
+        blocks: number or sizes of the diagonal blocks; "layers", for rows: one per group of parameters,
+            which is one per layer where gradients are projected layer by layer.
 
     Raises:
-        ValueError: if the damping is negative.
+        ValueError: if the damping is negative, or blocks do not say how to cut C.
 
     Example:
-        >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import DenseGradients
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
         >>> solver = Explicit(damping=0.5)
         >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
         [[1.0, 1.0]]
     """
 
-    damping: float
+    damping: Damping
+    blocks: Blocks = 1
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_positive("damping", self.damping, allow_zero=True)
+        check_damping(self.damping, allow_zero=True)
+        if isinstance(self.blocks, str):
+            if self.blocks != "layers":
+                raise ValueError(f"blocks must be a number, sizes or 'layers', got {self.blocks!r}")
+            return
+        if not isinstance(self.blocks, int) and not len(self.blocks):
+            raise ValueError("blocks must hold at least one size, got none; use 1 for one block")
+        for size in [self.blocks] if isinstance(self.blocks, int) else self.blocks:
+            check_positive("blocks", size)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"matrix": C}, (p, p); it does not depend on the damping.
+        """Return {"matrix.0000": C_0, ...} in float64, (k_b, k_b); whatever the damping.
 
         Raises:
+            ValueError: if C cannot be cut as the blocks say.
             MemoryError: if the matrices would not fit.
         """
-        p = operator.size
+        scheme = self._scheme(operator)
+        sizes = [part.layout.size for part in scheme.by_group]
         check_memory(
-            f"the explicit curvature of {p:,} parameters",
-            p * p * (torch.finfo(operator.dtype).bits // 8 + 3 * 8),
-            "use ConjugateGradient or Woodbury, or restrict the task with layers=",
+            f"the explicit curvature of {operator.size:,} parameters",
+            3 * 8 * sum(size**2 for size in sizes),
+            "use ConjugateGradient or Woodbury, more blocks, or restrict the task with layers=",
             operator.device,
         )
-        matrix = operator.dense()
-        return {"matrix": matrix.add_(matrix.T.clone()).mul_(0.5)}
+        new = {"dtype": torch.float64, "device": operator.device}
+        matrices = [torch.zeros(size, size, **new) for size in sizes]  # type: ignore[call-overload]
+        if isinstance(operator, RowOperator):
+            for g, rows in operator.formed():
+                weighted = g.double() * operator.scale[rows, None]
+                for group, matrix in enumerate(matrices):
+                    r = scheme.take(weighted, group)
+                    matrix.addmm_(r.T, r, alpha=1.0 / operator.n)
+        else:
+            for matrix, products in zip(matrices, _blocks_of(operator, sizes), strict=True):
+                matrix.copy_(products).add_(products.T).mul_(0.5)
+        return {f"matrix.{b:04d}": matrix for b, matrix in enumerate(matrices)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs.
+        """Solve for each row of rhs; the residual is that of the blocks, exact where there is one.
 
         Raises:
             ValueError: if C + λI is singular.
         """
-        check_shape("the right-hand sides", rhs, (None, operator.size))
-        damped = state["matrix"].to(torch.float64, copy=True)
-        damped.diagonal().add_(self.damping)
-        b = rhs.to(torch.float64).T
-        factor, info = torch.linalg.cholesky_ex(damped)
-        if int(info) == 0:
-            x = torch.cholesky_solve(b, factor)
-        else:
-            x, info = torch.linalg.solve_ex(damped, b)
-            if int(info) != 0:
-                raise ValueError(
-                    f"C + λI must not be singular, got a zero pivot with damping {self.damping}; "
-                    "raise the damping"
-                )
-        norms = b.norm(dim=0).clamp_min(torch.finfo(b.dtype).tiny)
-        residual = (damped @ x - b).norm(dim=0) / norms
-        return Solution(
-            value=x.T.to(rhs.dtype).contiguous(),
-            residual=residual,
-            steps=torch.ones(len(rhs), dtype=torch.int64),
-            converged=residual < 1e-6,
-        )
+        x, scheme = self.solution(operator, state, rhs), self._scheme(operator)
+        left = torch.zeros(len(rhs), dtype=torch.float64, device=rhs.device)
+        for group, matrix in enumerate(_matrices(state)):
+            part, b = scheme.take(x, group).double(), scheme.take(rhs, group).double()
+            left += (part @ matrix + self.shift * part - b).square().sum(1)
+        norms = rhs.double().norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        residual, steps = left.sqrt() / norms, torch.ones(len(rhs), dtype=torch.int64)
+        return Solution(x, residual, steps, residual < 1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,14 +12,22 @@ import torch
 from torch import Tensor
 
 from headwater.curvature import Curvature, LinearOperator, curvatures_that_offer
-from headwater.gradients import DenseGradients, Gradients
-from headwater.solvers.blocks import row_blocks
+from headwater.curvature.rows import BlockSource
+from headwater.gradients import Gradients
+from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.solvers.damping import Damping, check_damping
 
-__all__ = ["Solution", "Solver", "State", "direct_solution", "relative_residuals"]
+__all__ = [
+    "Solution",
+    "Solver",
+    "State",
+    "blocks_of",
+    "direct_solution",
+    "formed_blocks",
+    "relative_residuals",
+]
 
 log = logging.getLogger(__name__)
-WORKSPACE = 2**27
-"""Numbers that one block of right-hand sides may hold (512 MiB in float32)."""
 
 State = Mapping[str, Tensor]
 """Named tensors that depend on the training data only: what a stage caches."""
@@ -30,7 +38,7 @@ class Solution:
     """The result of a solver, with what is needed to trust it.
 
     Args:
-        value: x, one row a right-hand side, (m, p).
+        value: x, one row per right-hand side, (m, p).
         residual: ‖b - (C + λI) x‖ / ‖b‖, (m,).
         steps: the number of iterations taken, (m,).
         converged: whether the residual met the tolerance, (m,) bool.
@@ -45,10 +53,28 @@ class Solution:
 class Solver(ABC):
     """Solve (C + λI) x = b for a symmetric operator C and blocks of right-hand sides."""
 
-    damping: float
-    """λ, absolute."""
+    damping: Damping
+    """λ in the unit of C; a number wherever it is solved."""
     asks: ClassVar[frozenset[str]] = frozenset()
     """What C must offer beyond products, in the words of `headwater.curvature.operator`."""
+
+    def __post_init__(self) -> None:
+        """Check the damping."""
+        check_damping(self.damping)
+
+    @property
+    def shift(self) -> float:
+        """λ as a number.
+
+        Raises:
+            ValueError: if it is relative to a curvature still.
+        """
+        if isinstance(self.damping, (int, float)):
+            return self.damping
+        raise ValueError(
+            f"damping must be a number to solve with, got {self.damping!r}; "
+            "resolve it with headwater.solvers.damping, as InfluenceFunction does"
+        )
 
     @property
     def asked(self) -> frozenset[str]:
@@ -74,53 +100,93 @@ class Solver(ABC):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs (m, p)."""
 
-    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
-        """Return what `inner` needs of (C + λI)^-1 f_j, for all test gradients f_j."""
-        solution = self.solve(operator, state, test.dense())
-        _report(solution)
+    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+        """Return b ↦ (C + λI)^-1 b for blocks of rows (m, p); what blocks share is computed once."""
+
+        def solved(rhs: Tensor) -> Tensor:
+            solution = self.solve(operator, state, rhs)
+            _report(solution)
+            return solution.value
+
+        return solved
+
+    def solution(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
+        """Return the solution for each row of rhs, (m, p), where its residual is not asked for."""
+        return self.inverse(operator, state)(rhs)
+
+    def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return what `score` needs of x_j = (C + λI)^-1 f_j, for all test gradients f_j.
+
+        Here {"vectors": x (m, p)} and the other parts of a `Solution`. Solvers in Gram space form no
+        such vector: {"products": ⟨g_i, x_j⟩ (n, m)} with all training gradients, in float64.
+
+        Raises:
+            MemoryError: if the vectors would not fit.
+        """
+        parts = [self.solve(operator, state, f) for f in formed_blocks(test)]
+        names = ("value", "residual", "steps", "converged")
+        joined = Solution(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        _report(joined)
         return {
-            "vectors": solution.value,
-            "residual": solution.residual,
-            "steps": solution.steps,
-            "converged": solution.converged,
+            "vectors": joined.value,
+            "residual": joined.residual,
+            "steps": joined.steps,
+            "converged": joined.converged,
         }
 
-    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
+    def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
         """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients.
 
         Args:
             train: the block, samples `rows` of the training data.
             rows: which samples these are.
-            scale: their ρ_i, (b,) (ones where the curvature is not made of rows).
-            solved: what `precondition` returned.
+            solved: what `solve_gradients` returned.
         """
-        return train.inner(DenseGradients(solved["vectors"]))
+        if "products" in solved:
+            return solved["products"][rows]
+        return train.inner_vectors(solved["vectors"])
 
-    def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
-        """Return the solution for each row of rhs, (m, p), where its residual is not asked for."""
-        solution = self.solve(operator, state, rhs)
-        _report(solution)
-        return solution.value
-
-    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-1 g_i⟩, (n,), for all training gradients."""
-        pairs = self._solved_blocks(operator, state, train)
-        return torch.cat([(g * x).sum(1, dtype=torch.float64) for g, x in pairs])
-
-    def squared_solution_norms(
-        self, operator: LinearOperator, state: State, train: Gradients
+    def quadratic(
+        self,
+        operator: LinearOperator,
+        state: State,
+        train: Gradients | BlockSource,
+        power: int,
     ) -> Tensor:
-        """Return ‖(C + λI)^-1 g_i‖², (n,), for all training gradients."""
-        pairs = self._solved_blocks(operator, state, train)
-        return torch.cat([(x * x).sum(1, dtype=torch.float64) for _, x in pairs])
+        """Return ⟨g_i, (C + λI)^-power g_i⟩, (n,) in float64, for all training gradients.
 
-    def _solved_blocks(
-        self, operator: LinearOperator, state: State, train: Gradients
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (g, (C + λI)^-1 g), a block of training samples at a time."""
-        for block in row_blocks(len(train), train.dimension, WORKSPACE):
-            g = train[block].dense()
-            yield g, self.values(operator, state, g)
+        Args:
+            operator: C.
+            state: what `prepare` returned.
+            train: all training gradients, or a source that has them block by block.
+            power: 1, or 2 for ‖(C + λI)^-1 g_i‖².
+        """
+        inverse, found = self.inverse(operator, state), []
+        for block in blocks_of(train):
+            for rows in row_blocks(len(block), block.dimension, block.device, numbers=LARGE):
+                g = block[rows].dense()
+                x = inverse(g)
+                found.append((x * (g if power == 1 else x)).sum(1, dtype=torch.float64))
+        return torch.cat(found)
+
+
+def formed_blocks(test: Gradients) -> Iterator[Tensor]:
+    """Yield gradients as vectors, (b, p), one block at least.
+
+    Raises:
+        MemoryError: if as many vectors would not fit.
+    """
+    m, p = len(test), test.dimension
+    advice = "attribute fewer test samples at a time, or use Woodbury, Eigenbasis or a projection"
+    what = f"solutions for {m:,} test samples and {p:,} parameters"
+    check_memory(what, 2 * m * p * test.dtype.itemsize, advice, test.device)
+    for rows in list(row_blocks(m, p, test.device, numbers=LARGE)) or [slice(0)]:
+        yield test[rows].dense()
+
+
+def blocks_of(train: Gradients | BlockSource) -> Iterator[Gradients]:
+    """Return blocks of gradients in order: of a source, or all of them as one."""
+    return iter([train]) if isinstance(train, Gradients) else train.train_blocks()
 
 
 def relative_residuals(operator: LinearOperator, damping: float, x: Tensor, rhs: Tensor) -> Tensor:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from headwater import AttributionTask, targets
 from headwater.attributors import FeatureSimilarity, LabelMatch, LossOnly, RandomScores
@@ -54,19 +58,40 @@ def test_a_target_that_goes_both_ways_is_refused(name: str) -> None:
         LabelMatch(task).cache([problem.train])
 
 
-def test_a_model_that_returns_no_tensor_is_refused() -> None:
-    class Pair(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(2, 3)
+class Wrapped(nn.Module):
+    """A model whose output holds its logits."""
 
-        def forward(self, x):
-            return self.linear(x), x
+    def __init__(self, model: nn.Module, output: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.model, self.output = model, output
 
-    loss = lambda model, batch: targets.cross_entropy(lambda x: model(x)[0], batch)  # noqa: E731
-    task = AttributionTask(Pair(), loss)
-    with pytest.raises(ValueError, match="needs a model that returns one tensor, got tuple"):
-        LabelMatch(task).cache([(torch.ones(2, 2), torch.tensor([0, 1]))])
+    def forward(self, x: Tensor) -> Any:
+        return self.output(self.model(x))
+
+
+OUTPUTS = {
+    "tuple": lambda z: (z, torch.ones(3)),
+    "dict": lambda z: {"logits": z, "hidden": torch.ones(3)},
+    "ModelOutput": lambda z: SequenceClassifierOutput(logits=z, hidden_states=(torch.ones(3),)),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+@pytest.mark.parametrize("name", ["loss", "margin", "logit"])
+def test_the_sign_of_a_model_whose_output_holds_its_logits(kind: str, name: str) -> None:
+    problem, target = PROBLEMS["mlp"](), getattr(targets, name, targets.cross_entropy)
+    x, y = problem.train
+    bound = AttributionTask(Wrapped(problem.model, OUTPUTS[kind]), targets.cross_entropy).bind()
+    for batch in ((x, y), {"x": x, "labels": y}):
+        found = direction(bound, targets.cross_entropy, target, batch)
+        assert found == SIGNS[name][1]
+
+
+def test_a_model_that_returns_no_logits_is_refused() -> None:
+    model = Wrapped(nn.Linear(2, 3), lambda z: {"hidden": z})
+    loss = lambda model, batch: model(batch[0])["hidden"].sum(1)  # noqa: E731
+    with pytest.raises(ValueError, match=r"must return its logits .* got dict with hidden; wrap"):
+        LabelMatch(AttributionTask(model, loss)).cache([(torch.ones(2, 2), torch.tensor([0, 1]))])
 
 
 def test_random_scores_are_uniform_and_have_a_seed() -> None:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater import targets
-from headwater.attributors import KNNShapley, knn_shapley
+from headwater import memory, targets
+from headwater.attributors import KNNShapley
 from headwater.attributors.knn_shapley import neighbour_shapley
 from tests import reference_features as slow
 from tests.problems import PROBLEMS, split
@@ -52,7 +52,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     attributor = KNNShapley(problem.task(), 3).cache([problem.train])
     wanted = attributor.attribute([problem.train], [problem.test])
     own = attributor.self_influence([problem.train])
-    monkeypatch.setattr(knn_shapley, "WORKSPACE", 20)
+    monkeypatch.setattr(memory, "CACHED", {"cpu": 20})
     found = attributor.attribute([problem.train], [problem.test])
     assert torch.equal(found, wanted)
     assert torch.equal(attributor.self_influence([problem.train]), own)
@@ -79,5 +79,5 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="layer='head' and inputs=True; drop one"):
         KNNShapley(problem.task(), 1, layer="head", inputs=True)
     sequence = PROBLEMS["sequence"]()
-    with pytest.raises(ValueError, match=r"one int64 label a sample, got one that ends in a"):
+    with pytest.raises(ValueError, match=r"one int64 label per sample, got one that ends in a"):
         KNNShapley(sequence.task(), 1, inputs=True).cache([sequence.train])

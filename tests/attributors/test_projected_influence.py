@@ -8,10 +8,10 @@ import torch
 from headwater import targets
 from headwater.attributors import InfluenceFunction, ProjectedInfluence
 from headwater.attributors.projected_influence import factgrass, grass, logra
-from headwater.attributors.source import CapturedSource
-from headwater.curvature import EmpiricalFisher
+from headwater.curvature import EmpiricalFisher, ExactHessian, KFAC
+from headwater.gradients.source import CapturedSource
 from headwater.projections import FactGraSS, GraSS, Kronecker, Rademacher
-from headwater.solvers import Woodbury
+from headwater.solvers import Eigenbasis, Explicit, Woodbury
 from tests.problems import PROBLEMS, Problem, perturbed
 
 
@@ -68,7 +68,7 @@ def test_the_state_does_not_depend_on_the_damping(problem: Problem) -> None:
             attributor.task, 0, [problem.train], attributor.train_function, attributor.represent
         )
         states.append(attributor.prepare(source))
-    assert sorted(states[0]) == ["count", "gram.0000", "gram.0001", "gram.0002"]
+    assert sorted(states[0]) == ["matrix.0000", "matrix.0001", "matrix.0002"]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
@@ -85,7 +85,7 @@ def test_recipes_are_compositions(name: str, problem: Problem, tmp_path, monkeyp
     train, test = [problem.train], [problem.test]
     monkeypatch.chdir(tmp_path)
     made = make(problem.task(), *dimensions, damping=0.2, seed=4)
-    assert (made.projection, made.blocks, made.damping) == (projection, blocks, 0.2)
+    assert (made.projection, made.solver) == (projection, Explicit(0.2, blocks))
     same = ProjectedInfluence(problem.task(), projection, 0.2, blocks)
     wanted = same.cache(train).attribute(train, test)
     assert torch.equal(made.cache(train).attribute(train, test), wanted)
@@ -103,7 +103,7 @@ def test_projected_gradients_need_no_projection(problem: Problem) -> None:
 def test_a_singular_matrix_is_refused(problem: Problem) -> None:
     attributor = ProjectedInfluence(problem.task(), Rademacher(20), damping=0.0)
     attributor.cache([problem.train])
-    with pytest.raises(ValueError, match=r"must be positive definite.*or damping > 0"):
+    with pytest.raises(ValueError, match=r"C \+ λI must not be singular, .* damping 0"):
         attributor.attribute([problem.train], [problem.test])
 
 
@@ -111,3 +111,19 @@ def test_a_singular_matrix_is_refused(problem: Problem) -> None:
 def test_a_negative_damping_is_refused(problem: Problem, damping: float) -> None:
     with pytest.raises(ValueError, match="damping must be >= 0"):
         logra(problem.task(), 2, 2, damping)
+
+
+@pytest.mark.parametrize(
+    ("solver", "curvature"), [(Explicit(1.0), ExactHessian()), (Eigenbasis(1.0), KFAC())], ids=str
+)
+def test_a_curvature_of_all_parameters_takes_no_projection(problem, solver, curvature) -> None:
+    with pytest.raises(ValueError, match="needs a curvature made of the gradients as they are"):
+        InfluenceFunction(problem.task(), solver, curvature, Rademacher(4))
+
+
+def test_a_projection_stands_for_the_empirical_fisher(problem: Problem) -> None:
+    attributor = InfluenceFunction(problem.task(), Explicit(1.0), projection=Rademacher(4))
+    assert attributor.curvature == EmpiricalFisher()
+    assert not attributor.takes_projected
+    assert ProjectedInfluence(problem.task(), None, 1.0).takes_projected
+    assert not InfluenceFunction(problem.task(), Explicit(1.0)).takes_projected

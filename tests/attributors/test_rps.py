@@ -10,15 +10,13 @@ from torch import nn
 
 from headwater import targets
 from headwater.attributors import RPS, GradDot
-from headwater.attributors.source import CapturedSource
-from tests.laws import float64_scores
+from headwater.gradients.source import CapturedSource
+from tests.laws import float64_scores, sources_of
 from tests.problems import PROBLEMS, Logistic, Problem, split
 
 
 def _prepared(attributor: RPS, problem: Problem) -> tuple[Any, CapturedSource]:
-    source = CapturedSource(
-        attributor.task, 0, [problem.train], attributor.train_function, attributor.represent
-    )
+    (source,) = sources_of(attributor, [problem.train], [problem.test])
     return attributor.prepare(source), source
 
 
@@ -29,7 +27,6 @@ def test_the_shares_of_all_samples_add_up_to_the_logit(fit: Any, normalize: bool
     attributor = RPS(problem.task(target=targets.logit), 1e-2, normalize=normalize, fit=fit)
     found = float64_scores(attributor, split(problem.train, 4), split(problem.test, 2)).sum(0)
     state, source = _prepared(attributor, problem)
-    source.capture_test([problem.test])
     x = attributor.solve(source, state)["test_features"]
     wanted = (x @ state["weight"].T).gather(1, problem.test[1][:, None])[:, 0]
     assert torch.allclose(found, wanted, rtol=1e-9)
@@ -64,6 +61,7 @@ def test_labels_may_be_smoothed() -> None:
     state, _ = _prepared(RPS(problem.task(loss=smoothed), 0.1, fit="labels"), problem)
     own = (state["features"] @ state["weight"].T).softmax(1)
     teacher = own + state["alpha"] * 2 * 0.1 * problem.n
+    assert torch.equal(teacher.round(decimals=9), state["labels"].round(decimals=9))
     wanted = 0.9 * nn.functional.one_hot(problem.train[1], 3).double() + 0.1 / 3
     assert torch.allclose(teacher, wanted, atol=1e-12)
 

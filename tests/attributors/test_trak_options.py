@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from headwater import projections, targets
-from headwater.attributors import TRAK
+from headwater import targets
+from headwater.attributors import TRAK, InfluenceFunction
+from headwater.attributors.scoring import solve_into
 from headwater.attributors.soft_threshold import soft_threshold
-from headwater.attributors.source import CapturedSource
+from headwater.curvature import EmpiricalFisher, MarginGaussNewton, MarginKernel
+from headwater.gradients.source import CapturedSource
 from headwater.projections import Kronecker, Rademacher
-from headwater.solvers import ArnoldiProjection
-from tests.problems import PROBLEMS, Logistic, Problem, Ridge, split
+from headwater.solvers import ArnoldiProjection, Explicit, Woodbury
+from tests import reference
+from tests.problems import PROBLEMS, Logistic, Problem, Ridge, perturbed, split
 
 
 @pytest.fixture
@@ -49,6 +52,57 @@ def test_the_state_does_not_depend_on_the_damping(problem: Problem, name: str) -
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+# One formula, one unit ------------------------------------------------------------------------
+
+
+def test_the_damping_is_added_to_the_mean_not_to_the_sum(problem: Problem) -> None:
+    # The paper's (ΦᵀΦ + λI)^-1, in loops; λ there is n times that of the mean curvature.
+    states = [perturbed(problem.model, seed) for seed in range(2)]
+    task = problem.task(target=targets.margin, checkpoints=states)
+    old, products, errors = 0.7, 0.0, 0.0
+    for c, state in enumerate(states):
+        model = reference.at(problem.model, state)
+        train, test = (
+            reference.per_sample_gradients(model, targets.margin, batch)
+            for batch in (problem.train, problem.test)
+        )
+        matrix = reference.projection_matrix(Rademacher(5, checkpoint=c), train.shape[1])
+        products += reference.trak(train, test, matrix, damping=old) / 2
+        margins = reference.values(model, targets.margin, problem.train)
+        errors += reference.error_probabilities(margins) / 2
+    attributor = TRAK(task, Rademacher(5), damping=old / problem.n).cache([problem.train])
+    found = attributor.attribute([problem.train], [problem.test]).double()
+    assert torch.allclose(found, products * errors[:, None], rtol=1e-5, atol=1e-10)
+
+
+def test_trak_is_the_influence_function_of_its_parts(problem: Problem) -> None:
+    task, train, test = problem.task(target=targets.margin), [problem.train], [problem.test]
+    for kernel, solver in ((MarginKernel(), Woodbury(0.1)), (MarginKernel(), Explicit(0.1))):
+        other = InfluenceFunction(task, solver, kernel, Rademacher(6), weights="averaged")
+        trak = TRAK(task, Rademacher(6), damping=0.1).cache(train)
+        wanted = other.cache(train).attribute(train, test)
+        assert torch.allclose(trak.attribute(train, test), wanted, rtol=1e-5, atol=1e-9)
+
+
+def test_at_one_checkpoint_own_and_averaged_weights_are_the_same(problem: Problem) -> None:
+    task, train, test = problem.task(target=targets.margin), [problem.train], [problem.test]
+    found = [
+        InfluenceFunction(task, Woodbury(0.1), MarginGaussNewton(), weights=weights).cache(train)
+        for weights in ("own", "averaged")
+    ]
+    a, b = (attributor.attribute(train, test) for attributor in found)
+    assert torch.allclose(a, b, rtol=1e-5, atol=1e-9)
+    a, b = (attributor.self_influence(train) for attributor in found)
+    assert torch.allclose(a, b, rtol=1e-5, atol=1e-9)
+
+
+def test_weights_that_are_none_are_refused(problem: Problem) -> None:
+    with pytest.raises(ValueError, match="averaged weights need a curvature along the margin"):
+        InfluenceFunction(problem.task(), Explicit(1.0), EmpiricalFisher(), weights="averaged")
+    with pytest.raises(ValueError, match="weights must be one of own, averaged, got 'mean'"):
+        InfluenceFunction(problem.task(), Explicit(1.0), weights="mean")
+
+
 # Blocks ---------------------------------------------------------------------------------------
 
 
@@ -66,7 +120,7 @@ def test_one_block_and_the_sizes_written_out_are_the_same(problem: Problem) -> N
 def test_blocks_allow_more_dimensions_than_samples(problem: Problem) -> None:
     train = [problem.train]
     whole = _trak(problem, Rademacher(24)).cache(train)
-    with pytest.raises(ValueError, match=r"singular matrix of size 24"):
+    with pytest.raises(ValueError, match=r"C \+ λI must not be singular"):
         whole.self_influence(train)
     cut = _trak(problem, Rademacher(24), blocks=6).cache(train)
     assert bool((cut.self_influence(train) > 0).all())
@@ -123,8 +177,8 @@ def test_trak_shrinks_its_scores_at_the_very_end(problem: Problem, tmp_path) -> 
     assert bool(((found != 0).sum(0) == 4).all())
     assert torch.equal(sparse.self_influence(train), plain.self_influence(train))
     out = np.lib.format.open_memmap(tmp_path / "scores.npy", "w+", np.float32, found.shape)
-    solved = [sparse.solve(s, t) for s, t in zip(sparse._sources, sparse._states, strict=True)]
-    sparse.scores_into(out, sparse._sources, solved)
+    sources = [source.with_tests(test) for source in sparse._sources]
+    solve_into(sparse, out, sources, sparse._states)
     assert np.array_equal(out, found)
 
 
@@ -140,7 +194,7 @@ def test_a_fraction_lies_between_0_and_1(problem: Problem, fraction: float) -> N
 def test_the_projection_whitens_the_hessian() -> None:
     ridge = Ridge(n=50)
     problem = ridge.problem()
-    source = CapturedSource(problem.task(), 0, [problem.train], None, lambda g, _: g)
+    source = CapturedSource(problem.task(), 0, [problem.train])
     rows = ArnoldiProjection(3).fit(source)  # all directions: PᵀP = H^-1
     assert torch.allclose(rows.T @ rows, torch.linalg.inv(ridge.hessian()), rtol=1e-9)
     two = ArnoldiProjection(2, krylov=3).fit(source)
@@ -159,23 +213,19 @@ def test_the_projection_is_kept_in_the_state_and_nothing_else_is_projected(
     assert source.train().dimension == p
     phi = source.train().dense() @ state["basis"].T
     assert torch.allclose(state["features"], phi, rtol=1e-10)
-    assert torch.allclose(state["gram.0000"], phi.T @ phi, rtol=1e-10)
-
-
-def test_the_package_of_projections_knows_it() -> None:
-    assert projections.ArnoldiProjection is ArnoldiProjection
+    assert torch.allclose(state["matrix.0000"], phi.T @ phi / problem.n, rtol=1e-10)
 
 
 def test_fewer_directions_than_asked_for_are_named(caplog) -> None:
     logistic = Logistic(n=30, d=4).problem()  # the Hessian of two classes has rank 4 of 8
-    source = CapturedSource(logistic.task(), 0, [logistic.train], None, lambda g, _: g)
+    source = CapturedSource(logistic.task(), 0, [logistic.train])
     assert len(ArnoldiProjection(6).fit(source)) == 4
     assert "4 positive directions in a Krylov space of 12, not the 6 asked for" in caplog.text
 
 
 def test_a_hessian_without_positive_directions_is_refused() -> None:
     task = PROBLEMS["ridge"]().task(loss=lambda model, batch: -model(batch[0])[:, 0].square())
-    source = CapturedSource(task, 0, [PROBLEMS["ridge"]().train], None, lambda g, _: g)
+    source = CapturedSource(task, 0, [PROBLEMS["ridge"]().train])
     with pytest.raises(ValueError, match="must have a positive direction, found none"):
         ArnoldiProjection(2).fit(source)
 

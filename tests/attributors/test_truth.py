@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from headwater.attributors import InfluenceFunction
-from headwater.curvature import GaussNewton
+from headwater.curvature import MarginGaussNewton
 from headwater.solvers import ConjugateGradient, Explicit, Woodbury
 from tests.laws import TABLE
 from tests.problems import Logistic, Ridge, split
@@ -106,7 +106,7 @@ def test_two_class_gauss_newton_has_the_unit_of_the_target(
     logistic: Logistic, truth: Tensor
 ) -> None:
     problem = logistic.problem()
-    attributor = InfluenceFunction(problem.task(), Woodbury(logistic.l2), GaussNewton())
+    attributor = InfluenceFunction(problem.task(), Woodbury(logistic.l2), MarginGaussNewton())
     found = attributor.cache([problem.train]).attribute([problem.train], [problem.test]).double()
     slope = float((found * truth).sum() / truth.square().sum())
     assert slope == pytest.approx(1.0, abs=0.25), f"{slope:.3f} × m(with) - m(without)"

@@ -50,7 +50,9 @@ def test_the_engine_is_measured_on_small_inputs(tmp_path) -> None:
         projected=(60, 8),
         memory=(30,),
         memory_shape=(4, 8),
+        resnet=(3, 2, 8),
         repetitions=2,
+        resnet_repetitions=1,
     )
     record = engine.measure(sizes, torch.get_num_threads(), tmp_path)
     (capture,), (memory,) = record["capture"], record["memory"]
@@ -60,6 +62,38 @@ def test_the_engine_is_measured_on_small_inputs(tmp_path) -> None:
         assert scoring["ratio"] == pytest.approx(rates)
     assert record["scoring"]["factored"]["width"] == 784 + 128 + 128 + 64 + 64 + 10
     assert memory["peak_mb"] >= memory["peak_mb_before"] > 0
+    resnet = record["resnet"]
+    assert resnet["parameters"] > 1e6
+    for name, ratio in resnet["ratios"].items():
+        times = resnet["seconds"]
+        assert ratio == pytest.approx(times[name] / times["plain"])
+    assert set(resnet["ratios"]) == {"capture", "grad-dot", "sparse", "rademacher"}
+    assert resnet["peak_mb"] >= resnet["peak_mb_before"] > 0
     text = "\n".join(engine.page(record))
     assert all(word in text for word in ("torch.mm", "plain", "50 × 10 × 1,178", "0 MB"))
     json.dumps(record)
+
+
+def test_the_page_says_which_targets_of_the_resnet_are_met() -> None:
+    ratios = {"capture": 1.5, "grad-dot": 3.01, "sparse": 2.0, "rademacher": 40.0}
+    record = {
+        "n_train": 1000,
+        "n_test": 100,
+        "parameters": 1_646_122,
+        "dimension": 4096,
+        "batch": 50,
+        "repetitions": 3,
+        "seconds": {"plain": 10.0, **{name: 10 * ratio for name, ratio in ratios.items()}},
+        "ratios": ratios,
+        "peak_mb": 1900.0,
+        "peak_mb_before": 400.0,
+    }
+    rows = engine.page_of_resnet(record)[1].splitlines()[2:]
+    assert rows == [
+        "| plain | 10 s | – | – | – |",
+        "| capture | 15 s | 1.50 × | 1.5 × | yes |",
+        "| Grad-Dot | 30.1 s | 3.01 × | 3 × | no |",
+        "| projected gradients, SparseJL, k = 4,096 | 20 s | 2.00 × | 4 × | yes |",
+        "| projected gradients, Rademacher, k = 4,096 | 400 s | 40.00 × | 4 × | no |",
+        "| Grad-Dot, memory | 1,500 MB | – | 1,611 MB | yes |",
+    ]

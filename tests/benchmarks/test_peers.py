@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import environment, measure, peers, processes, side
 from benchmarks.comparison import compare_results
-from benchmarks.methods import METHODS, Agreement, Contender
+from benchmarks.methods import METHODS, PROBLEMS, Agreement, Contender
 from benchmarks.operations import HESSIAN_PAIR, WEIGHTS, floor_seconds, operations
 from benchmarks.peers_page import page, verdict
 from benchmarks.sides import headwater
@@ -57,23 +57,35 @@ def test_what_is_not_finite_on_the_other_side_is_counted() -> None:
         compare_results(ours, np.zeros(3), 1.0)
 
 
-def test_our_side_gives_the_scores_of_per_sample_gradients(tmp_path, monkeypatch) -> None:
-    from benchmarks.problem import make_task, save_problem, train
-    from headwater.gradients import per_sample_gradients
+@pytest.mark.parametrize("problem", [problem.key for problem in PROBLEMS])
+def test_our_side_gives_the_scores_of_per_sample_gradients(
+    problem, mirror, tmp_path, monkeypatch
+) -> None:
+    from benchmarks.problem import save_problem
+    from benchmarks.sides.inputs import read_inputs
 
     monkeypatch.setattr(side, "_refuse_more_than_there_is", lambda: None)
-    save_problem(tmp_path, 40, 6)
+    monkeypatch.setenv("HEADWATER_DATA_MIRROR", str(mirror))
+    save_problem(tmp_path, problem, 12, 5)
     side.main("headwater", "grad-dot", tmp_path, tmp_path / "out", torch.get_num_threads())
-    samples, state = train(40, 6)
-    task = make_task(state)
-    train_gradients, test_gradients = (
-        per_sample_gradients(task.bind(), task.loss, pair) for pair in (samples[:2], samples[2:])
+    inputs = read_inputs(tmp_path)
+    train, test = (
+        _gradients(inputs.model(), inputs.parameters, samples.tensors)
+        for samples in (inputs.train_set, inputs.test_set)
     )
     found = np.load(tmp_path / "out" / "result.npy")
-    wanted = (train_gradients @ test_gradients.T).numpy()
-    assert compare_results(found, wanted, -1.0)["difference"] < 1e-5
+    assert compare_results(found, (train @ test.T).numpy(), -1.0)["difference"] < 1e-5
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["peak_mb"] >= record["peak_mb_before"] > 0
+
+
+def _gradients(model, names, samples) -> torch.Tensor:
+    parameters, rows = [dict(model.named_parameters())[name] for name in names], []
+    for x, y in zip(*samples, strict=True):
+        logits = model(x[None]).flatten(0, -2)
+        loss = torch.nn.functional.cross_entropy(logits, y.reshape(-1), reduction="sum")
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    return torch.stack(rows)
 
 
 def test_a_side_that_takes_long_is_run_once(tmp_path, monkeypatch) -> None:
@@ -104,14 +116,17 @@ def test_a_lower_bound_meets_a_target_or_leaves_it_open() -> None:
     assert verdict(50.0, None, True) == verdict(None, 100, False) == "–"
 
 
-def record(rows) -> dict:
+def table(rows, n_train=5000, n_test=500, attributed=109_386) -> dict:
+    sizes = {"n_train": n_train, "n_test": n_test}
+    return {**sizes, "parameters": 109_386, "attributed": attributed, "rows": rows}
+
+
+def record(**problems) -> dict:
     return {
         "gemm_gflops": 50.0,
         "machine": measure.machine(1),
-        "n_test": 500,
-        "n_train": 5000,
+        "problems": problems,
         "repetitions": 3,
-        "rows": rows,
         "versions": {"dattri": "0.3.0"},
     }
 
@@ -124,36 +139,64 @@ def test_the_page_says_what_is_met_and_what_the_floor_is() -> None:
         "if-cg": {"headwater": OURS, "contenders": [{"finished": False, "limit": 600.0}]},
         "data-inf": {"headwater": OURS, "contenders": [{"finished": False, "error": "no memory"}]},
     }
-    text = "\n".join(page(record(rows)))
+    text = "\n".join(page(record(**{"mnist-mlp": table(rows)})))
+    assert "109,386 parameters; 5,000 training × 500 test samples" in text
     assert "| dattri, exact | 5 s | 400 MB | 10 × | 100 × | no | 1.0e-06 | 1.0000 |" in text
     assert "| 200 × | – | – | – | 1.0000 |" in text  # a projected score: no difference is shown
     assert "did not finish in 10 min | – | > 1,200 × | 20 × | yes" in text
     assert "no peer can" in text
     assert "- DataInf, dattri: `no memory`" in text
     assert "| Grad-Dot | dattri | 100 × | 10 × | 500 ms | 7.19 GFLOP" in text  # the floor in GFLOP
-    assert "| IF, CG" not in text.split("## Targets")[1]
+    assert "| IF, CG" not in text.split("### Targets")[1]
+
+
+def test_the_page_has_a_section_per_problem_that_was_measured() -> None:
+    theirs = {**OURS, "seconds": 1.0, "agreement": SAME}
+    failed = {"finished": False, "error": "no convolutions"}
+    rows = {"ek-fac": {"headwater": OURS, "contenders": [theirs, failed]}}
+    found = record(conv=table(rows, 1000, 100, 98_442), gpt=table({}))
+    parts = page(found)
+    assert [part for part in parts if part.startswith("#")] == [
+        "# Headwater beside its peers",
+        "## conv",
+        "### Where a peer gives no scores",
+    ]
+    text = "\n".join(parts)
+    assert "scores are of the 98,442 in Linear and Conv2d layers; 1,000 training" in text
+    assert "| kronfluence | 1 s | 400 MB | 2 × | – | – | 1.0e-06 | 1.0000 |" in text
+    assert "- EK-FAC, empirical Fisher, dattri: `no convolutions`" in text
 
 
 def test_operations_are_those_of_the_products() -> None:
     n, m = 7, 3
-    assert operations("grad-dot", n, m) == pytest.approx(
+    assert operations("mnist-mlp", "grad-dot", n, m) == pytest.approx(
         (n + m) * (2 * WEIGHTS + 2 * (128 * 64 + 64 * 10)) + 2 * n * m * 1178
     )
     assert WEIGHTS + 128 + 64 + 10 == 109_386
     assert HESSIAN_PAIR == 4 * 784 * 128 + 12 * (128 * 64 + 64 * 10)
-    assert floor_seconds("lds", n, m, 2.0) == 2 * 50 * n * m / 2e9
-    assert floor_seconds("auc", n, m, 2.0) is None
+    assert floor_seconds("mnist-mlp", "lds", n, m, 2.0) == 2 * 50 * n * m / 2e9
+    assert floor_seconds("mnist-mlp", "auc", n, m, 2.0) is None
+    assert floor_seconds("conv", "grad-dot", n, m, 2.0) is None
 
 
 def test_rows_stay_only_if_they_were_measured_under_the_same_terms(tmp_path) -> None:
-    path, before = tmp_path / "peers.json", record({"auc": {"headwater": OURS, "contenders": []}})
-    assert peers.start_record(path, {**before, "rows": {}})["rows"] == {}
+    path, row = tmp_path / "peers.json", {"headwater": OURS, "contenders": []}
+    before = record(**{"mnist-mlp": table({"auc": row}), "conv": table({"grad-dot": row}, 9, 3)})
+    common = {key: value for key, value in before.items() if key != "problems"}
+    sizes = {"mnist-mlp": {"n_train": 5000, "n_test": 500}}
+    empty = {**sizes["mnist-mlp"], "rows": {}}
+    assert peers.start_record(path, common, sizes)["problems"] == {"mnist-mlp": empty}
     measure.save_record(path, before)
-    common = {**before, "rows": {}, "gemm_gflops": 51.0}
-    kept = peers.start_record(path, common)
-    assert set(kept["rows"]) == {"auc"}
+    kept = peers.start_record(path, {**common, "gemm_gflops": 51.0}, sizes)
+    assert set(kept["problems"]["mnist-mlp"]["rows"]) == {"auc"}
+    assert set(kept["problems"]["conv"]["rows"]) == {"grad-dot"}  # was not asked for
     assert kept["gemm_gflops"] == 51.0
-    assert peers.start_record(path, {**common, "n_test": 7})["rows"] == {}
+    other = {"mnist-mlp": {"n_train": 5000, "n_test": 7}}
+    found = peers.start_record(path, common, other)["problems"]
+    assert not found["mnist-mlp"]["rows"]
+    assert found["conv"]["rows"]
+    found = peers.start_record(path, {**common, "repetitions": 1}, sizes)["problems"]
+    assert found == {"mnist-mlp": empty}
 
 
 def test_the_environment_is_renewed_when_its_versions_change(tmp_path, monkeypatch) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.modeling_outputs import SequenceClassifierOutput
 
-from headwater import AttributionTask
+from headwater import AttributionTask, targets
 from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian, streamed
 from tests import reference_curvature as twins
 from tests.problems import PROBLEMS, Logistic, Problem, Ridge, select, split
@@ -92,17 +97,88 @@ def test_a_loss_that_does_not_call_the_model_once_is_refused() -> None:
     _refuses(problem.model, never, problem.train, r"got 0 calls \(none\); use ExactHessian")
 
 
-def test_a_model_that_returns_no_tensor_is_refused() -> None:
-    class Pair(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(5, 2, dtype=torch.float64)
+class Wrapped(nn.Module):
+    """A model whose output holds its logits."""
 
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            return self.layer(x), x
+    def __init__(self, model: nn.Module, output: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.model, self.output = model, output
 
-    loss = lambda model, b: model(b[0])[0].square().sum(1)  # noqa: E731
-    _refuses(Pair(), loss, PROBLEMS["mlp"]().train, r"got 1 calls \(tuple\)")
+    def forward(self, x: Tensor) -> Any:
+        return self.output(self.model(x))
+
+
+OUTPUTS = {
+    "tuple": lambda z: (z, z.exp()),
+    "dict": lambda z: {"logits": z, "hidden": z.exp()},
+    "ModelOutput": lambda z: SequenceClassifierOutput(logits=z, hidden_states=(z.exp(),)),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_the_output_may_hold_the_logits_among_others(kind: str) -> None:
+    problem = PROBLEMS["mlp"]()
+    x, y = problem.train
+    task = AttributionTask(Wrapped(problem.model, OUTPUTS[kind]), targets.cross_entropy)
+    wanted = twins.gauss_newton(problem.model, problem.loss, problem.train)
+    for batch in ((x, y), {"x": x, "labels": y}):
+        FullGaussNewton().check(task.bind(), task, batch)
+        found = GaussNewtonOperator(task.bind(), task.loss, [batch]).dense()
+        assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+OTHERS = {
+    "tuple": lambda output: output[1],
+    "dict": lambda output: output["hidden"],
+    "ModelOutput": lambda output: output.hidden_states[0],
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_a_loss_that_reads_more_than_the_logits_is_refused(kind: str) -> None:
+    problem = PROBLEMS["mlp"]()
+    loss = lambda model, b: OTHERS[kind](model(b[0]))[:, 0]  # noqa: E731
+    model = Wrapped(problem.model, OUTPUTS[kind])
+    _refuses(model, loss, problem.train, "the model's logits alone, got none for these alone")
+
+
+def test_a_model_that_returns_no_logits_is_refused() -> None:
+    model = Wrapped(nn.Linear(5, 2, dtype=torch.float64), lambda z: {"hidden": z})
+    loss = lambda model, b: model(b[0])["hidden"].square().sum(1)  # noqa: E731
+    _refuses(
+        model, loss, PROBLEMS["mlp"]().train, r"must return its logits .* got dict with hidden"
+    )
+
+
+def test_a_language_model_of_transformers_has_its_gauss_newton_matrix() -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=1, n_head=2, n_embd=4, vocab_size=5, n_positions=4, bos_token_id=0, eos_token_id=0
+    )
+    loss = targets.causal(targets.cross_entropy)
+    task = AttributionTask(GPT2LMHeadModel(config).double(), loss, layers="*.c_proj")
+    tokens = torch.tensor([[1, 2, 3, 0], [4, 1, 0, 0]])
+    batch = {"input_ids": tokens, "attention_mask": tokens.ne(0).long()}
+    FullGaussNewton().check(task.bind(), task, batch)
+    operator = GaussNewtonOperator(task.bind(), loss, [batch])
+    v = torch.randn(2, operator.size, dtype=torch.float64)
+    model, layout = task.bind(), task.layout
+
+    def logits(parameters: dict[str, Tensor]) -> Tensor:
+        found: list[Tensor] = []
+        keep = lambda model, b: found.append(model(**b).logits) or torch.zeros(2)  # noqa: E731
+        model.values(keep, batch, parameters)
+        return found[0]
+
+    jacobian = torch.func.jacrev(logits)(model.parameters)
+    rows = torch.cat([jacobian[name].flatten(3) for name in layout.names], 3)
+    wanted = torch.zeros(operator.size, operator.size, dtype=torch.float64)
+    p = logits(model.parameters).softmax(2)
+    for i, length in enumerate((3, 2)):
+        for t in range(length - 1):
+            middle = torch.diag(p[i, t]) - torch.outer(p[i, t], p[i, t])
+            wanted += rows[i, t].T @ middle @ rows[i, t] / 2
+    assert torch.allclose(operator.apply(v), v @ wanted, rtol=1e-8, atol=1e-12)
 
 
 def test_a_loss_that_reads_the_parameters_is_refused() -> None:
@@ -113,7 +189,7 @@ def test_a_loss_that_reads_the_parameters_is_refused() -> None:
 
     changed = {k: t + 1.0 for k, t in problem.model.state_dict().items()}
     task = AttributionTask(problem.model, penalised, checkpoints=changed)
-    with pytest.raises(ValueError, match="through the model's output alone"):
+    with pytest.raises(ValueError, match="through the model's logits alone, got another"):
         FullGaussNewton().check(task.bind(), task, problem.train)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from headwater import targets
-from headwater.curvature import EmpiricalFisher, GaussNewton, SampleCurvature
+from headwater.curvature import EmpiricalFisher, MarginGaussNewton, SampleCurvature
 from headwater.solvers import Explicit, Solver, Woodbury
 from tests import reference
 from tests.laws.row import Row, cg, damped, influence
@@ -34,9 +34,9 @@ def _influence(
 TABLE = {
     "IF Hessian explicit": _influence(Explicit, None, 0.9),
     "IF Hessian CG": _influence(cg, None, 0.9),
-    "IF Gauss-Newton explicit": _influence(Explicit, GaussNewton(), 0.9),
-    "IF Gauss-Newton CG": _influence(cg, GaussNewton(), 0.9),
-    "IF Gauss-Newton Woodbury": _influence(Woodbury, GaussNewton(), 0.9),
+    "IF Gauss-Newton explicit": _influence(Explicit, MarginGaussNewton(), 0.9),
+    "IF Gauss-Newton CG": _influence(cg, MarginGaussNewton(), 0.9),
+    "IF Gauss-Newton Woodbury": _influence(Woodbury, MarginGaussNewton(), 0.9),
     "IF Fisher explicit": _influence(Explicit, EmpiricalFisher(), 0.2),
     "IF Fisher CG": _influence(cg, EmpiricalFisher(), 0.2),
     "IF Fisher Woodbury": _influence(Woodbury, EmpiricalFisher(), 0.2),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from headwater import targets
-from headwater.attributors import TRAK, ProjectedInfluence
+from headwater.attributors import TRAK, InfluenceFunction, ProjectedInfluence, RelatIF
+from headwater.curvature import EmpiricalFisher, MarginGaussNewton
 from headwater.projections import (
     FactGraSS,
     GradientProjection,
@@ -17,9 +18,9 @@ from headwater.projections import (
     Rademacher,
     SparseJL,
 )
-from headwater.solvers import ArnoldiProjection, krylov_basis
+from headwater.solvers import ArnoldiProjection, Solver, Woodbury, krylov_basis
 from tests import reference, reference_projections
-from tests.laws.row import Models, Row, mean, sides
+from tests.laws.row import Models, Row, cg, mean, sides
 from tests.problems import Problem
 from tests.systems import Matrix
 
@@ -62,7 +63,8 @@ def _trak(matrices: Matrices, checkpoints: int = 1, damping: float = 1e-3, **par
             train = reference.per_sample_gradients(model, targets.margin, problem.train)
             test = reference.per_sample_gradients(model, targets.margin, problem.test)
             for matrix in matrices(problem, model, c):
-                products += reference.trak(train, test, matrix, damping) / len(models)
+                total = damping * problem.n  # the twin adds λ to ΦᵀΦ, as the paper does
+                products += reference.trak(train, test, matrix, total) / len(models)
             margins = reference.values(model, targets.margin, problem.train)
             errors += reference.error_probabilities(margins) / len(models)
         return products * errors[:, None]
@@ -98,6 +100,47 @@ def _influence(projection: GradientProjection, blocks: int = 1, damping: float =
     )
 
 
+def _margin(
+    solver: Callable[[float], Solver], matrices: Matrices, projection, damping: float = 1e-2
+) -> Row:
+    """Averaged weights, with the Gauss-Newton matrix of projected gradients of the margin."""
+
+    def twin(problem: Problem, models: Models) -> Tensor:
+        products, errors = 0.0, 0.0
+        for c, model in enumerate(models):
+            (matrix,) = matrices(problem, model, c)
+            phi, psi = (
+                reference.per_sample_gradients(model, targets.margin, batch) @ matrix.T
+                for batch in (problem.train, problem.test)
+            )
+            margins = reference.values(model, targets.margin, problem.train)
+            error = reference.error_probabilities(margins)
+            curvature = reference.fisher(phi, (error * (1.0 - error)).sqrt())
+            products -= reference.influence(phi, psi, curvature, damping) / len(models)
+            errors += error / len(models)
+        return products * errors[:, None]
+
+    def make(task, order, _) -> InfluenceFunction:
+        curvature = MarginGaussNewton()
+        return InfluenceFunction(task, solver(damping), curvature, projection, "averaged")
+
+    drawn = not isinstance(projection, ArnoldiProjection)
+    return Row(InfluenceFunction, make, twin, checkpoints=2, margin=True, any_order=not drawn)
+
+
+def _relative(projection: GradientProjection, damping: float = 1e-2) -> Row:
+    def twin(problem: Problem, model: nn.Module, c: int) -> Tensor:
+        (matrix,) = explicit(projection)(problem, model, c)
+        phi, psi = (side @ matrix.T for side in sides(problem, model))
+        inverse = reference.damped_inverse(reference.fisher(phi), damping)
+        return reference.relative_influence(phi, psi, inverse, "loss")
+
+    def make(task, order, _) -> RelatIF:
+        return RelatIF(task, Woodbury(damping), EmpiricalFisher(), projection=projection)
+
+    return Row(RelatIF, make, mean(twin), checkpoints=2, any_order=False)
+
+
 _SIGNS, _KRYLOV = Rademacher(4, seed=3), ArnoldiProjection(4, seed=2, krylov=6)
 TABLE = {
     "TRAK-1": _trak(explicit(_SIGNS), projection=_SIGNS),
@@ -114,4 +157,7 @@ TABLE = {
     "Projected IF Kronecker": _influence(Kronecker(3, 2, seed=1)),
     "Projected IF LoGra": _influence(Kronecker(3, 2, seed=1), blocks=0),
     "Projected IF FactGraSS": _influence(FactGraSS(6, seed=1), blocks=0),
+    "IF projected, averaged weights": _margin(Woodbury, explicit(_SIGNS), _SIGNS),
+    "IF Arnoldi, averaged weights": _margin(cg, learned(_KRYLOV), _KRYLOV),
+    "RelatIF projected": _relative(_SIGNS),
 }

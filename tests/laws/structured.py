@@ -1,4 +1,4 @@
-"""Rows of the influence function with K-FAC, EK-FAC and the full Gauss-Newton matrix."""
+"""Rows of the influence function with K-FAC, EK-FAC and the whole Gauss-Newton matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headwater import AttributionTask
 from headwater.attributors import InfluenceFunction
-from headwater.curvature import EKFAC, KFAC, Curvature, FullGaussNewton, SampledGaussNewton
+from headwater.curvature import EKFAC, KFAC, ClassGaussNewton, Curvature, GaussNewton
 from headwater.solvers import Eigenbasis, Explicit, Solver, Woodbury
 from tests import reference_curvature as twins
 from tests.laws.row import Row, cg, damped, influence
@@ -36,7 +36,7 @@ def _influence(
 
 def _all_classes(task: AttributionTask, order: Sequence[int], damping: float) -> InfluenceFunction:
     _, (classes, *_) = task.layout.shapes[-1]
-    return InfluenceFunction(task, Woodbury(damping), SampledGaussNewton(None, classes))
+    return InfluenceFunction(task, Woodbury(damping), ClassGaussNewton(None, classes))
 
 
 TABLE = {
@@ -45,9 +45,9 @@ TABLE = {
     "IF EKFAC": _influence(Eigenbasis, EKFAC(labels="empirical"), 0.2),
     "IF EKFAC sampled": _influence(Eigenbasis, EKFAC(draws=2, seed=5), 0.5),
     "IF EKFAC CG": _influence(cg, EKFAC(labels="empirical"), 0.2),
-    "IF full Gauss-Newton explicit": _influence(Explicit, FullGaussNewton(), 0.9),
+    "IF full Gauss-Newton explicit": _influence(Explicit, GaussNewton(), 0.9),
     "IF Gauss-Newton of all classes Woodbury": replace(
-        _influence(Woodbury, SampledGaussNewton(draws=None, classes=3), 0.9), make=_all_classes
+        _influence(Woodbury, ClassGaussNewton(draws=None, classes=3), 0.9), make=_all_classes
     ),
-    "IF full Gauss-Newton CG": _influence(cg, FullGaussNewton(), 0.9),
+    "IF full Gauss-Newton CG": _influence(cg, GaussNewton(), 0.9),
 }

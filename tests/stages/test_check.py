@@ -63,6 +63,13 @@ BAD = {
     "damping of one setting": (
         ("methods", "trak-1", "damping"), {"mnist-lr": 1.0}, "must be given for mnist-mlp",
     ),
+    "dimension of a store": (
+        ("stores", "projected", "projection", "dimension"), "auto", "stores.projected.projection: a workf",
+    ),
+    "dimension of a method": (
+        ("methods", "fisher-1", "projection"), {"kind": "Rademacher", "dimension": "auto"},
+        "methods.fisher-1.projection: a workflow needs its dimension as a number",
+    ),
     "no projection": (("stores", "projected", "projection"), None, "needs a projection"),
     "unknown projection": (("stores", "projected", "projection", "kind"), "JL", "must be one of"),
     "no dropout": (("stores", "dropout", "infeasible"), None, "must have Dropout modules"),

@@ -16,12 +16,13 @@ def initial_model(setting: Setting, seed: int, like: Tensor) -> nn.Module:
     Args:
         setting: The setting.
         seed: Seed of the training run.
-        like: Tensor whose dtype and device the model takes.
+        like: Tensor whose device the model takes, and whose dtype unless it is one of integers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         model = setting.make_model()
-    return model.to(device=like.device, dtype=like.dtype)
+    dtype = like.dtype if like.is_floating_point() else None
+    return model.to(device=like.device, dtype=dtype)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:

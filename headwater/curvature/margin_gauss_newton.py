@@ -1,17 +1,8 @@
-"""Curvatures with one row a sample: C = (1/n) Σ ρ_i² g_i g_iᵀ and ∇ℓ_i = σ_i g_i.
-
-| curvature | function | ρ_i | σ_i |
-|---|---|---|---|
-| EmpiricalFisher | the loss | 1 | 1 |
-| GaussNewton | margin m = log p/(1-p) | √(p(1-p)) | -(1-p) |
-"""
+"""The Gauss-Newton matrix seen along each sample's margin: one row per sample."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,49 +10,19 @@ from torch.nn.functional import softplus
 
 from headwater import targets
 from headwater.batches import Batch, to_device
-from headwater.curvature.curvature import Curvature, TrainingData
-from headwater.curvature.operator import MEAN_OVER_SAMPLES, ROW_PER_SAMPLE, ROWS
-from headwater.curvature.rows import RowOperator
+from headwater.curvature.row_curvature import SampleCurvature
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["EmpiricalFisher", "GaussNewton", "SampleCurvature", "check_margin"]
-
-
-class SampleCurvature(Curvature):
-    """A positive semi-definite curvature with one row a sample: C = (1/n) Σ ρ_i² g_i g_iᵀ."""
-
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES, ROWS, ROW_PER_SAMPLE})
-    whole: ClassVar[bool] = False
-
-    @abstractmethod
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return ρ (n,) from the function's values (n,)."""
-
-    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
-        """Return the operator made of the training gradients."""
-        gradients = source.train()
-        return RowOperator(gradients, self.row_scale(gradients.values))
+__all__ = ["MarginGaussNewton", "MarginKernel", "check_margin"]
 
 
 @dataclass(frozen=True)
-class EmpiricalFisher(SampleCurvature):
-    """C = (1/n) Σ_i ∇ℓ_i ∇ℓ_iᵀ, for any loss.
-
-    Reference:
-        Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
-    """
-
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return ones."""
-        return torch.ones_like(values, dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class GaussNewton(SampleCurvature):
-    """C = (1/n) Σ_i p_i(1-p_i) ∇m_i ∇m_iᵀ: the Gauss-Newton matrix seen along each sample's margin.
+class MarginGaussNewton(SampleCurvature):
+    """C = (1/n) Σ_i p_i(1-p_i) ∇m_i ∇m_iᵀ: the Gauss-Newton matrix along each sample's margin.
 
     For cross-entropy ∇ℓ_i = -(1-p_i) ∇m_i with the margin m = log p/(1-p), and -(1-p) has the
-    derivative p(1-p) with respect to m. With two classes it is the whole Gauss-Newton matrix.
+    derivative p(1-p) with respect to m. With two classes it is the whole Gauss-Newton matrix; with
+    more, `GaussNewton` has all classes, at the price of products through the model.
 
     Args:
         margin: the margin whose loss is softplus(-margin) = -log p.
@@ -79,7 +40,7 @@ class GaussNewton(SampleCurvature):
     def row_scale(self, values: Tensor) -> Tensor:
         """Return √(p(1-p)), from log p = -softplus(-m) and log(1-p) = -softplus(m)."""
         m = values.to(torch.float64)
-        # Never 0: a row is divided by its scale again, and ρ/ρ must stay 1.
+        # Products with g_i are those with the row, divided by ρ_i: it must not underflow to 0.
         return torch.exp(-0.5 * (softplus(-m) + softplus(m))).clamp_min(1e-150)
 
     def loss_scale(self, values: Tensor) -> Tensor:
@@ -89,6 +50,22 @@ class GaussNewton(SampleCurvature):
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is not -log p of this margin."""
         check_margin(model, task.loss, self.margin, batch)
+
+
+@dataclass(frozen=True)
+class MarginKernel(MarginGaussNewton):
+    """C = (1/n) Σ_i ∇m_i ∇m_iᵀ: the same without the weights p(1-p), as TRAK has it.
+
+    Args:
+        margin: the margin whose loss is softplus(-margin) = -log p.
+
+    Reference:
+        Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
+    """
+
+    def row_scale(self, values: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones_like(values, dtype=torch.float64)
 
 
 def check_margin(

@@ -38,8 +38,8 @@ def fit_softmax(features: Tensor, teacher: Tensor, l2: float, max_steps: int = 1
 
     Newton's method with backtracking; each step by conjugate gradients, preconditioned with a
     Kronecker product S ⊗ A + 2λI near the Hessian: S = mean of diag(p_i) - p_i p_iᵀ, and A the second
-    moment of the features, samples weighted by tr S_i. Cost: a d × d eigenproblem a Newton step,
-    and O(n d C) an inner step.
+    moment of the features, samples weighted by tr S_i. Cost: a d × d eigenproblem per Newton step,
+    and O(n d C) per inner step.
 
     Args:
         features: x, (n, d).
@@ -48,7 +48,7 @@ def fit_softmax(features: Tensor, teacher: Tensor, l2: float, max_steps: int = 1
         max_steps: Newton steps, at most.
 
     Returns:
-        Θ with ‖∇F(Θ)‖ ≤ 1e-12 ‖∇F(0)‖, but for rounding.
+        Θ with ‖∇F(Θ)‖ ≤ 1e-12 ‖∇F(0)‖, up to rounding.
 
     Raises:
         ValueError: if λ is not positive, the data are not finite, or it does not converge.
@@ -119,7 +119,7 @@ class _Problem:
         return solution
 
     def step_size(self, weight: Tensor, gradient: Tensor, change: Tensor) -> float:
-        """Halve the step until F falls as Armijo's rule asks, but for rounding."""
+        """Halve the step until F falls as Armijo's rule asks, up to rounding."""
         value, slope, size = self.value(weight), float((gradient * change).sum()), 1.0
         rounding = 1e-14 * abs(value)
         for _ in range(60):

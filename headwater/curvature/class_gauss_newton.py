@@ -12,26 +12,30 @@ from torch import Tensor
 from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_positive
-from headwater.curvature.curvature import Curvature, TrainingData
+from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import ROWS
 from headwater.curvature.rows import RowOperator
 from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
+from headwater.gradients.packing import packed, unpacked
+from headwater.gradients.source import GradientSource
 from headwater.hashing import uniform
 from headwater.labels import IGNORED, position_labels, with_labels
+from headwater.memory import check_memory
 from headwater.task import AttributionTask, BoundModel
 
-__all__ = ["SampledGaussNewton"]
+__all__ = ["ClassGaussNewton"]
 
 
 @dataclass(frozen=True)
-class SampledGaussNewton(Curvature):
+class ClassGaussNewton(Curvature):
     """C = (1/n) Σ_i [p_y g_iy g_iyᵀ + ((1-p_y)/S) Σ_s g_ic g_icᵀ], c drawn from the other classes.
 
     g_ic = ∇(-log p_c) at sample i. For softmax and cross-entropy Σ_c p_c g_ic g_icᵀ is the Gauss-Newton
     matrix; the label's own term is always there, exactly, because the loss gradients are its rows, and
     the others are drawn S times with probability p_c / (1-p_y): the expectation is the whole matrix.
     Or all of them are taken, with weight p_c. In Gram space: n(1 + S) rows, however many parameters.
+    The gradients of the other classes are captured once, and kept in memory with the state.
 
     Args:
         draws: S; None: all other classes, whose number must be given.
@@ -54,7 +58,7 @@ class SampledGaussNewton(Curvature):
         """Check the arguments."""
         if (self.draws is None) == (self.classes is None):
             raise ValueError(
-                "SampledGaussNewton needs draws, or draws=None and the number of classes, got "
+                "ClassGaussNewton needs draws, or draws=None and the number of classes, got "
                 f"draws={self.draws} and classes={self.classes}"
             )
         check_positive("the draws of other classes", self._others)
@@ -63,11 +67,6 @@ class SampledGaussNewton(Curvature):
     @property
     def _others(self) -> int:
         return self.draws if self.draws is not None else (self.classes or 1) - 1
-
-    def row_scale(self, values: Tensor) -> Tensor:
-        """Return √(p_y (1 + S)): the operator takes the mean over n(1 + S) rows, C that over n."""
-        p = torch.exp(-values.to(torch.float64))
-        return (p * (1 + self._others)).sqrt().clamp_min(1e-150)
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no cross-entropy of (inputs, labels), or other classes than given."""
@@ -78,30 +77,43 @@ class SampledGaussNewton(Curvature):
                 f"classes must be the number of the model's logits, {found}, got {self.classes}"
             )
 
-    def operator(self, source: TrainingData, estimated: Mapping[str, Tensor]) -> RowOperator:
-        """Return the operator whose first n rows are those of the training gradients."""
-        own = source.train()
-        others = list(self._other_rows(source, own.values))
-        gradients = concatenate([own, *(rows for rows, _ in others)])
-        scale = torch.cat([self.row_scale(own.values), *(weight for _, weight in others)])
-        return RowOperator(gradients, scale)
+    def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
+        """Return the gradients of the other classes, and their √(weight), (n · S,)."""
+        parts = list(self._other_rows(source))
+        gradients = concatenate([rows for rows, _ in parts])
+        return {
+            **packed(gradients, "others"),
+            "other_weights": torch.cat([weights for _, weights in parts]).sqrt(),
+        }
 
-    def _other_rows(
-        self, source: TrainingData, losses: Tensor
-    ) -> Iterator[tuple[Gradients, Tensor]]:
-        """Yield the gradients and scales of one other class a sample, batch by batch."""
+    def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
+        """Return the operator whose first n rows are those of the training gradients."""
+        rows = _Rows(source, unpacked(estimated, "others"))
+        own = torch.exp(-source.values().to(torch.float64)).sqrt()
+        # The operator takes the mean over n(1 + S) rows, C that over n.
+        scale = (1 + self._others) ** 0.5 * torch.cat([own, estimated["other_weights"]])
+        # Products with a training gradient are those with its row, divided by its scale.
+        budget = source.task.memory_budget // 4
+        return RowOperator(rows, scale.clamp_min(1e-150), source.n, budget)
+
+    def _other_rows(self, source: GradientSource) -> Iterator[tuple[Gradients, Tensor]]:
+        """Yield the gradients and weights of one other class per sample, batch by batch."""
         capture = GradientCapture(source.model, targets.cross_entropy)
-        done, many = 0, 1 + self._others
+        losses, done = source.values(), 0
         for given in source.batches:
             batch, n = to_device(given, source.model.device), batch_size(given)
             shape = position_labels(batch).shape
             for chosen in self._other_labels(source.model, batch, done):
                 rows = capture(with_labels(batch, chosen.view(shape)), first_row=done)
+                if done == 0:
+                    needed = 2 * self._others * rows.nbytes * source.n // max(1, n)
+                    advice = "use fewer draws, or GaussNewton with ConjugateGradient"
+                    check_memory("the gradients of other classes", needed, advice, rows.device)
                 if self.draws is None:
-                    p = torch.exp(-rows.values.to(torch.float64))
+                    weight = torch.exp(-rows.values.to(torch.float64))
                 else:  # 1 - p_y, shared by the draws
-                    p = -torch.expm1(-losses[done : done + n].to(torch.float64)) / self.draws
-                yield rows, (p * many).clamp_min(0.0).sqrt()
+                    weight = -torch.expm1(-losses[done : done + n].to(torch.float64)) / self.draws
+                yield rows, weight.clamp_min(0.0)
             done += n
 
     def _other_labels(self, model: BoundModel, batch: Batch, first_row: int) -> Iterator[Tensor]:
@@ -118,6 +130,24 @@ class SampledGaussNewton(Curvature):
             yield chosen.where(known, IGNORED)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The gradients of the training samples, and after them those of other classes."""
+
+    source: GradientSource
+    others: Gradients
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return self.source.n + len(self.others)
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the rows in order."""
+        yield from self.source.train_blocks()
+        yield self.others
+
+
 def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
     """Return logits (n, C) and labels (n,).
 
@@ -127,7 +157,7 @@ def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[
     logits, labels = bound_logits(model, batch, causal)
     if labels.shape[1] != 1:
         raise ValueError(
-            "SampledGaussNewton needs one label per sample, got sequences of "
-            f"{labels.shape[1]} positions; use FullGaussNewton"
+            "ClassGaussNewton needs one label per sample, got sequences of "
+            f"{labels.shape[1]} positions; use GaussNewton"
         )
     return logits[:, 0], labels[:, 0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
-from headwater.features import all_features, features, values_at
+from headwater.attributors.features import FeatureReader, features, values_at
 from headwater.labels import labels_of
 from tests import reference_features as slow
 from tests.problems import PROBLEMS, Problem, cross_entropy, split
@@ -36,16 +36,17 @@ def _nested() -> Problem:
 def test_the_last_layer_is_found_and_its_input_kept(name: str) -> None:
     problem = PROBLEMS[name]()
     model = problem.task().bind()
-    found = all_features(model, problem.loss, split(problem.train, 4))
-    assert found.layer == "head"
-    assert found.bias
+    read = FeatureReader(model, problem.loss)
+    parts = [read(batch) for batch in split(problem.train, 4)]
+    assert {(part.layer, part.bias) for part in parts} == {("head", True)}
+    inputs, outputs = (torch.cat([getattr(p, s) for p in parts]) for s in ("inputs", "outputs"))
     wanted = slow.head_inputs(problem.model, problem.train)
     if name == "mixed":  # there the identity's output is multiplied by a temperature
         wanted = wanted / problem.model.temperature.detach()
-    assert torch.allclose(found.inputs, wanted, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(inputs, wanted, rtol=1e-12, atol=1e-14)
     head = problem.model.head
-    assert torch.allclose(found.outputs, nn.functional.linear(wanted, head.weight, head.bias))
-    assert not found.inputs.requires_grad
+    assert torch.allclose(outputs, nn.functional.linear(wanted, head.weight, head.bias))
+    assert not inputs.requires_grad
 
 
 def test_the_layer_called_last_is_not_the_one_defined_last() -> None:
@@ -98,9 +99,9 @@ REFUSED = {
     "several positions": (
         "sequence",
         None,
-        r"one row a sample, \(9, d\), got \(9, 6, 5\) in 'second'",
+        r"one row per sample, \(9, d\), got \(9, 6, 5\) in 'second'",
     ),
-    "positions before samples": ("positions first", "inside", r"one row a sample.*\(3, 9, 4\)"),
+    "positions before samples": ("positions first", "inside", r"one row per sample.*\(3, 9, 4\)"),
 }
 
 
@@ -136,12 +137,22 @@ def test_features_that_are_not_finite_name_the_sample() -> None:
     x = problem.train[0].clone()
     x[7, 1] = torch.inf
     task = problem.task()
+    read = FeatureReader(task.bind(), task.loss, layer="body.0")
+    first, second, _ = split((x, problem.train[1]), 4)
+    read(first)
     with pytest.raises(
         ValueError, match="features must be finite, got NaN or infinity at sample 7"
     ):
-        all_features(task.bind(), task.loss, split((x, problem.train[1]), 4), layer="body.0")
-    with pytest.raises(ValueError, match="from one layer for all batches, got no batch"):
-        all_features(task.bind(), task.loss, [])
+        read(second)
+
+
+def test_all_batches_must_end_in_the_same_layer() -> None:
+    model = nn.ModuleDict({"even": nn.Linear(2, 2), "odd": nn.Linear(2, 2)})
+    loss = lambda model, batch: model["odd" if len(batch) % 2 else "even"](batch).sum(1)  # noqa: E731
+    read = FeatureReader(AttributionTask(model, loss).bind(), loss)
+    read(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="from one layer for all batches, got 'even' and 'odd'"):
+        read(torch.ones(3, 2))
 
 
 LABELS = {

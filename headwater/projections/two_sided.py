@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from headwater.checks import check_positive
-from headwater.projections.layerwise import IN, OUT, WHOLE, LayerwiseProjection, fitted, with_bias
-from headwater.projections.projection import Projection
+from headwater.gradients import Matrix, Term
+from headwater.projections.layerwise import LayerwiseProjection, two_sided
+from headwater.projections.projection import Projection, fitted
 from headwater.projections.rademacher import Rademacher
 from headwater.projections.tiles import RandomMatrix
-
-if TYPE_CHECKING:
-    from headwater.gradients import LinearFactors
 
 __all__ = ["Kronecker"]
 
 
 @dataclass(frozen=True)
 class Kronecker(LayerwiseProjection):
-    """Project inputs and output gradients of each Linear layer on their own: P_l = P_out ⊗ P_in.
+    """Project inputs and output gradients of each layer on their own: P_l = P_out ⊗ P_in.
 
     P_l ∇f_i = Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ, without the 1 where there is no bias; the two
     matrices of a layer, and those of all layers, are independent. A side that is no longer than its
@@ -41,9 +38,9 @@ class Kronecker(LayerwiseProjection):
 
     Example:
         >>> import torch
-        >>> from headwater.gradients import LinearFactors
-        >>> factors = LinearFactors(torch.ones(3, 1, 50), torch.ones(3, 1, 40), bias=True)
-        >>> Kronecker(dimension_in=4, dimension_out=2).of_layer("head", factors).shape
+        >>> from headwater.gradients import Outer
+        >>> term = Outer(torch.ones(3, 1, 50), torch.ones(3, 1, 40), bias=True)
+        >>> Kronecker(dimension_in=4, dimension_out=2).of_layer("head", term, term.matrix).shape
         torch.Size([3, 8])
     """
 
@@ -57,18 +54,19 @@ class Kronecker(LayerwiseProjection):
         check_positive("the projection's dimension_out", self.dimension_out)
         check_positive("the projection's seed", self.seed, allow_zero=True)
 
-    def side(self, name: str, side: int) -> Projection:
-        """Return P_in or P_out of a layer."""
-        dimension = self.dimension_in if side == IN else self.dimension_out
-        return self.kind(dimension, self.seed_of(name, side), self.checkpoint)
+    def sides(self, name: str) -> tuple[RandomMatrix, RandomMatrix]:
+        """Return P_in and P_out of a layer."""
+        return (
+            self.kind(self.dimension_in, self.seed_of(name, "in"), self.checkpoint),
+            self.kind(self.dimension_out, self.seed_of(name, "out"), self.checkpoint),
+        )
 
-    def of_layer(self, name: str, factors: LinearFactors) -> Tensor:
-        """Return Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ row by row, (n, k_out·k_in)."""
-        a = fitted(self.side(name, IN), with_bias(factors))
-        e = fitted(self.side(name, OUT), factors.errors)
-        return (e.mT @ a).flatten(1)
+    def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
+        """Return Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ row by row, (n, k_out · k_in)."""
+        inputs, outputs = self.sides(name)
+        return two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
 
     def of_rest(self) -> Projection:
-        """Return the matrix of all other parameters."""
+        """Return the projection of the parameters without a matrix."""
         dimension = self.dimension_in * self.dimension_out
-        return self.kind(dimension, self.seed_of("", WHOLE), self.checkpoint)
+        return self.kind(dimension, self.seed_of("", "rest"), self.checkpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_finite
-from headwater.progress import track
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Features", "all_features", "features", "values_at"]
+__all__ = ["FeatureReader", "Features", "features", "values_at"]
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Tensor | None]
 
 
 @dataclass(frozen=True)
 class Features:
-    """One row a sample, on both sides of a Linear layer.
+    """One row per sample, on both sides of a Linear layer.
 
     Args:
         layer: the name of the layer.
@@ -42,7 +41,7 @@ def features(
 ) -> Features:
     """Return what goes into a Linear layer and what comes out of it.
 
-    z_i = W a_i + b. The layer must see one row a sample; of a layer that is called more than once
+    z_i = W a_i + b. The layer must see one row per sample; of a layer that is called more than once
     the last call counts. Cost: one forward pass.
 
     Args:
@@ -56,7 +55,7 @@ def features(
         The inputs (n, d_in) and outputs (n, d_out), without a graph.
 
     Raises:
-        ValueError: if there is no such layer, it is not called, or it sees several rows a sample.
+        ValueError: if there is no such layer, it is not called, or it sees several rows per sample.
 
     Example:
         >>> from headwater import AttributionTask, targets
@@ -89,51 +88,53 @@ def features(
     n = batch_size(batch)
     if inputs.ndim != 2 or len(inputs) != n:
         raise ValueError(
-            f"the layer of the features must see one row a sample, ({n}, d), got "
+            f"the layer of the features must see one row per sample, ({n}, d), got "
             f"{tuple(inputs.shape)} in {name!r}; name a layer after the positions are pooled with layer="
         )
     return Features(name, candidates[name].bias is not None, inputs, outputs)
 
 
-def all_features(
-    model: BoundModel, function: SampleFunction, batches: Iterable[Batch], layer: str | None = None
-) -> Features:
-    """Return the features of all samples of a loader, batch by batch in order.
+class FeatureReader:
+    """Return the features of one batch after the other, all of the same layer.
 
     Args:
         model: the model at one checkpoint.
         function: calls the model on a batch, see `features`.
-        batches: n samples in all.
         layer: the module's name; default: the Linear module that is called last.
-
-    Returns:
-        The inputs (n, d_in) and outputs (n, d_out).
-
-    Raises:
-        ValueError: if a feature is not finite, see also `features`.
 
     Example:
         >>> from headwater import AttributionTask, targets
         >>> task = AttributionTask(nn.Linear(3, 2), targets.cross_entropy)
+        >>> read = FeatureReader(task.bind(), task.loss)
         >>> batch = torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
-        >>> all_features(task.bind(), task.loss, [batch, batch]).inputs.shape
-        torch.Size([10, 3])
+        >>> read(batch).inputs.shape, read.done
+        (torch.Size([5, 3]), 5)
     """
-    parts: list[Features] = []
-    done = 0
-    for batch in track(batches, "features"):
-        part = features(model, function, batch, layer)
-        check_finite("the features", torch.cat([part.inputs, part.outputs], 1), done)
-        parts.append(part)
-        done += len(part.inputs)
-    names = sorted({part.layer for part in parts})
-    if len(names) != 1:
-        raise ValueError(
-            "the features must come from one layer for all batches, got "
-            f"{', '.join(names) or 'no batch'}; name it with layer="
-        )
-    inputs, outputs = ([getattr(p, side) for p in parts] for side in ("inputs", "outputs"))
-    return Features(names[0], parts[0].bias, torch.cat(inputs), torch.cat(outputs))
+
+    def __init__(
+        self, model: BoundModel, function: SampleFunction, layer: str | None = None
+    ) -> None:
+        self.model, self.function, self.layer = model, function, layer
+        self.done = 0
+        """Samples so far."""
+        self._found: str | None = None
+
+    def __call__(self, batch: Batch) -> Features:
+        """Return the features of the next batch.
+
+        Raises:
+            ValueError: if a feature is not finite, or of another layer than before; see also `features`.
+        """
+        found = features(self.model, self.function, batch, self.layer)
+        check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self.done)
+        if self._found not in (None, found.layer):
+            raise ValueError(
+                f"the features must come from one layer for all batches, got {self._found!r} and "
+                f"{found.layer!r}; name it with layer="
+            )
+        self._found = found.layer
+        self.done += len(found.inputs)
+        return found
 
 
 def values_at(

@@ -1,0 +1,66 @@
+"""Methods of the formula itself: they work on the gradients of all training samples."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+from headwater.attributors.attributor import Attributor
+from headwater.gradients import Gradients
+from headwater.gradients.captured import CapturedGradients, capture_together
+from headwater.gradients.source import CapturedSource, Represent
+from headwater.gradients.spill import Allowance
+from headwater.loader import LoadedData
+from headwater.task import SampleFunction
+
+__all__ = ["GradientAttributor"]
+
+
+class GradientAttributor(Attributor):
+    """Capture the gradients at all checkpoints in one pass over the data, and work on them.
+
+    A method chooses which function is differentiated and the form in which gradients are kept.
+    """
+
+    @property
+    def train_function(self) -> SampleFunction:
+        """The function whose gradients are taken at the training samples; default: the loss."""
+        return self.task.loss
+
+    @property
+    def takes_projected(self) -> bool:
+        """Whether it works on gradients that are projected already, as a store may hold them."""
+        return True
+
+    def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
+        """Return the gradients in the form this method works on; default: as captured."""
+        return gradients
+
+    def open(self, data: LoadedData) -> list[CapturedSource]:
+        """Return one source per checkpoint; they share the data and the memory for gradients."""
+        allowance = Allowance(self.task.memory_budget // 2)
+        function, represent = self.train_function, _weak(self.represent)
+        return [
+            CapturedSource(self.task, index, data, function, represent, allowance)
+            for index in range(len(self.task.checkpoints))
+        ]
+
+    def capture(self, gradients: Sequence[CapturedGradients], what: str) -> None:
+        """Capture the gradients at all checkpoints in one pass."""
+        capture_together(gradients, what)
+
+
+def _weak(represent: Represent) -> Represent:
+    """Return a method that does not hold its object.
+
+    In a circle with its sources, an attributor would keep the memory of their gradients until Python
+    looks for circles.
+    """
+    method = weakref.WeakMethod(represent)
+
+    def call(gradients: Gradients, checkpoint: int) -> Gradients:
+        bound = method()
+        assert bound is not None
+        return bound(gradients, checkpoint)
+
+    return call

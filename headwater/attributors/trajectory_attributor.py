@@ -1,0 +1,165 @@
+"""Methods that follow a training run from its end back to its start."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Reversible, Sequence, Sized
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headwater.attributors.attributor import Attributor
+from headwater.attributors.method import Rows
+from headwater.batches import Batch, batch_size, tensors_of, to_device
+from headwater.checks import check_finite
+from headwater.curvature.sample_operator import SampleTable
+from headwater.gradients import GradientCapture, Gradients
+from headwater.gradients.source import GradientSource
+from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.progress import track
+from headwater.solvers import State
+from headwater.task import BoundModel, SampleFunction
+from headwater.trajectory import Step, model_at
+
+__all__ = ["Passage", "TrajectoryAttributor"]
+
+COPIES = 4
+"""Of u, or of its size, that are held at a time."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A step of the run, on the way back through it.
+
+    Args:
+        step: its parameters, rate and samples.
+        model: the model before it.
+        batches: its samples.
+        gradients: g_i, their gradients in the space of u, (b, k).
+        products: (η/|B|) ⟨g_i, u_j⟩, (b, m).
+    """
+
+    step: Step
+    model: BoundModel
+    batches: list[Batch]
+    gradients: Tensor
+    products: Tensor
+
+
+class TrajectoryAttributor(Attributor):
+    """Add up what the steps that saw a sample have left in the targets at the end of the run.
+
+    scores[i, j] = -Σ_t (η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩ over the steps whose batch B_t holds i,
+    u_{j,T} = ∇f_j(θ_T), and u_{j,t} what a method makes of u_{j,t+1} (`carried`). Self-influence: minus
+    the score of a sample for its own loss. The training samples are held in memory; where u does not
+    fit into a quarter of the budget, test samples follow the run in blocks.
+    """
+
+    @abstractmethod
+    def run(self, source: GradientSource) -> Reversible[Step]:
+        """Return the run that ends at a checkpoint."""
+
+    @abstractmethod
+    def carried(self, u: Tensor, passage: Passage) -> Tensor:
+        """Return u before a step from u after it, (m, k); u may be changed in place."""
+
+    def vectors(self, gradients: Gradients) -> Tensor:
+        """Return gradients in the space of u, (n, k); default: all parameters."""
+        return gradients.dense()
+
+    def solved_width(self, source: GradientSource) -> int:
+        """Return the size of u and its copies."""
+        return COPIES * self.task.layout.size
+
+    def check(self, source: GradientSource, batch: Batch) -> None:
+        """Refuse a loss that is reduced."""
+        source.model.values(self.task.loss, to_device(batch, source.device))
+
+    def prepare(self, source: GradientSource) -> State:
+        """Check the data and the steps."""
+        done, run = 0, self.run(source)
+        for batch in source.batches:
+            for tensor in tensors_of(batch):
+                check_finite("the data", tensor, done)
+            done += batch_size(batch)
+        for step in run if isinstance(run, Sequence) else ():
+            _rows_of(step, done)
+        return {}
+
+    def solve(self, source: GradientSource, state: State) -> State:
+        """Return {"effects": what the steps took from the targets, (n, m)}."""
+        u = self.at_end(source, self.task.target, source.test_batches, "test gradients")
+        effects = u.new_zeros(source.n, len(u))
+        for rows, products in self.back(source, u):
+            effects.index_add_(0, rows, products)
+        return {"effects": effects}
+
+    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
+        """Yield minus the effects of following the gradients."""
+        effects = solved["effects"]
+        for rows in row_blocks(len(effects), effects.shape[1], effects.device, numbers=LARGE):
+            yield rows, -effects[rows]
+
+    def self_score(self, source: GradientSource, state: State) -> Tensor:
+        """Return what the steps that saw a sample took from its own loss."""
+        u = self.at_end(source, self.task.loss, source.batches, "gradients")
+        effects = u.new_zeros(len(u))
+        for rows, products in self.back(source, u):
+            effects.index_add_(0, rows, products.gather(1, rows[:, None])[:, 0])
+        return effects
+
+    def back(
+        self, source: GradientSource, u: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (rows, (η/|B|) ⟨g_i, u_j⟩ (b, m)) of each step, from the last to the first.
+
+        Args:
+            source: the training data and the model.
+            u: u_T, (m, k), which is changed; default: all k unit vectors.
+        """
+        samples = SampleTable(source.batches)
+        capture, run = GradientCapture(source.model, self.task.loss), self.run(source)
+        total = len(run) if isinstance(run, Sized) else None
+        for step in track(reversed(run), "steps of the run", total):
+            rows = _rows_of(step, samples.n)
+            batches = samples.select(rows)
+            capture = capture.at(model_at(source.model, step.parameters))
+            g = torch.cat([self.vectors(capture(batch)) for batch in batches])
+            if u is None:
+                u = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)
+            products = (g @ u.T).mul_(step.learning_rate / len(rows))
+            u = self.carried(u, Passage(step, capture.model, batches, g, products))
+            yield rows.to(g.device), products
+
+    def at_end(
+        self, source: GradientSource, function: SampleFunction, batches: Iterable[Batch], what: str
+    ) -> Tensor:
+        """Return the gradients at the end of the run, in the space of u, (m, k).
+
+        Raises:
+            MemoryError: if u would not fit.
+        """
+        capture = GradientCapture(source.model, function)
+        parts: list[Tensor] = []
+        for batch in track(batches, what):
+            parts.append(self.vectors(capture(batch, sum(map(len, parts)))))
+            if len(parts) == 1:
+                m, k = sum(batch_size(batch) for batch in batches), parts[0].shape[1]
+                advice = "pass a projection, or fewer samples at a time"
+                needed = COPIES * m * k * parts[0].element_size()
+                check_memory(f"{m} {what} of {k:,} numbers", needed, advice, source.device)
+        return torch.cat(parts)
+
+
+def _rows_of(step: Step, n: int) -> Tensor:
+    """Return the samples of a step in ascending order, int64 (b,)."""
+    if step.rows is None:
+        return torch.arange(n)
+    rows = step.rows.to("cpu", torch.int64).sort().values
+    if int(rows[0]) < 0 or int(rows[-1]) >= n:
+        raise ValueError(
+            f"the rows of a step must lie in 0..{n - 1}, the training data, got "
+            f"{int(rows[0])}..{int(rows[-1])}; pass the loader of the samples of the run"
+        )
+    return rows

@@ -1,0 +1,213 @@
+"""K-FAC: the Fisher matrix of each weight as a Kronecker product of two second moments."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from headwater.batches import Batch
+from headwater.curvature.curvature import Curvature
+from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
+from headwater.curvature.operator import EIGENBASIS
+from headwater.curvature.sampled_labels import check_cross_entropy, sampled_gradients
+from headwater.gradients import (
+    GradientCapture,
+    Gradients,
+    Matrix,
+    Moments,
+    Outer,
+    Rows,
+    Scheme,
+    Term,
+)
+from headwater.gradients.source import GradientSource
+from headwater.memory import check_memory
+from headwater.task import AttributionTask, BoundModel
+
+__all__ = ["KFAC", "eigenbases"]
+
+Labels = Literal["sampled", "empirical"]
+Sharing = Literal["expand", "reduce"]
+
+
+@dataclass(frozen=True)
+class KFAC(Curvature):
+    """C = S ⊗ A for each weight: inputs and output gradients as if they were independent.
+
+    With a_it the inputs (the bias as one more that is 1) and e_it the output gradients of sample i at
+    its position t, a token, a pixel or one of several calls,
+
+    - sharing "expand": A = (1/N) Σ_it a_it a_itᵀ over all N positions, S = (1/n) Σ_it e_it e_itᵀ: C
+      would be exact if positions were samples whose a and e are independent;
+    - sharing "reduce": A = (1/n) Σ_i ā_i ā_iᵀ, S = (1/n) Σ_i ē_i ē_iᵀ with ā_i = (1/T_i) Σ_t a_it and
+      ē_i = Σ_t e_it over the T_i positions of a sample: exact where positions are averaged.
+
+    Positions that no output gradient reaches, such as padding, do not count. The inputs of an embedding
+    are one-hot: A is the diagonal of token frequencies (expanded, whatever the sharing). Weights and
+    layers do not interact. All other parameters (norms, scalars, an embedding that is an output layer
+    too) get the diagonal of their Fisher matrix, the mean of their squared gradients.
+
+    The gradients are those of -log p_y with labels y drawn from the model (the Fisher matrix, which
+    is the Gauss-Newton matrix of cross-entropy), or the training gradients (the empirical Fisher).
+    Cost: two passes over the gradients at most, one eigendecomposition per factor. Use the solver
+    `Eigenbasis` with it.
+
+    Args:
+        labels: "sampled", for batches (inputs, labels) with a cross-entropy loss, or "empirical",
+            for any loss.
+        draws: labels drawn per sample.
+        seed: of the draws; the label of sample i does not depend on the batches.
+        sharing: what positions of one sample are, "expand" or "reduce".
+
+    Raises:
+        ValueError: if an argument is out of range, or sampled labels do not fit the loss.
+
+    Reference:
+        Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate
+        Curvature, ICML 2015. Eschenhagen et al., Kronecker-Factored Approximate Curvature for
+        Modern Neural Network Architectures, NeurIPS 2023.
+
+    Example:
+        >>> KFAC(labels="empirical")
+        KFAC(labels='empirical', draws=1, seed=0, sharing='expand')
+    """
+
+    labels: Labels = "sampled"
+    draws: int = 1
+    seed: int = 0
+    sharing: Sharing = "expand"
+    offers: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        for name, given, allowed in (
+            ("labels", self.labels, get_args(Labels)),
+            ("sharing", self.sharing, get_args(Sharing)),
+        ):
+            if given not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
+        if self.draws < 1:
+            raise ValueError(f"draws must be >= 1, got {self.draws}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, got {self.seed}")
+
+    def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
+        """Refuse sampled labels for a loss that is no cross-entropy of (inputs, labels)."""
+        if self.labels == "sampled":
+            check_cross_entropy(model, task.loss, batch)
+
+    def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
+        """Return bases and eigenvalues of all weights, and the diagonals of all other groups."""
+        return eigenbases(self.gradients(source), self.sharing == "reduce").tensors()
+
+    def operator(
+        self, source: GradientSource, estimated: Mapping[str, Tensor]
+    ) -> KroneckerOperator:
+        """Return C from what `estimate` returned."""
+        scheme = GradientCapture(source.model, source.task.loss).scheme
+        return KroneckerOperator.from_tensors(estimated, scheme)
+
+    def gradients(self, source: GradientSource) -> Iterator[Gradients]:
+        """Yield the gradients that C is made of, with their factors."""
+        if self.labels == "empirical":
+            return source.factor_blocks()
+        first = next(iter(source.batches))
+        loss = check_cross_entropy(source.model, source.task.loss, first)
+        return sampled_gradients(source.model, source.batches, self.draws, self.seed, loss)
+
+
+def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOperator:
+    """Return K-FAC: the eigenvectors of A and S, and Λ, the outer product of their spectra.
+
+    Args:
+        blocks: gradients with their factors, block by block.
+        reduce: the sharing, "reduce" or "expand".
+
+    Raises:
+        ValueError: if there are none.
+        MemoryError: if the factors would not fit.
+    """
+    scheme: Scheme | None = None
+    sums: list[_Sums] = []
+    n = 0
+    for block in blocks:
+        if scheme is None:
+            scheme, sums = block.scheme, [_Sums() for _ in block.terms]
+            _check_size(block)
+        for total, term in zip(sums, block.terms, strict=True):
+            total.add(term, reduce)
+        n += len(block)
+    if scheme is None:
+        raise ValueError("Kronecker factors need training samples, got none")
+    named = zip(scheme.names, sums, strict=True)
+    return KroneckerOperator(scheme, tuple(total.block(name, n) for name, total in named))
+
+
+class _Sums:
+    """What is summed over the samples for one group: second moments, or squared gradients."""
+
+    def __init__(self) -> None:
+        self.matrix: Matrix | None = None
+        self.dtype = torch.float64
+        self.moments: Moments | None = None
+        self.squares: Tensor | None = None
+
+    def add(self, term: Term, reduce: bool) -> None:
+        """Add some samples."""
+        self.matrix, self.dtype = self.matrix or term.matrix, term.dtype
+        moments = term.moments(reduce)
+        if moments is None:
+            squares = term.sum_of_squares()
+            self.squares = squares if self.squares is None else self.squares + squares
+        elif self.moments is None:
+            self.moments = moments
+        else:
+            self.moments = Moments(*map(operator.add, self.moments, moments))
+
+    def block(self, name: str, n: int) -> KroneckerBlock:
+        """Return the curvature of the group.
+
+        Raises:
+            ValueError: if some of its gradients had factors and others not.
+        """
+        if self.moments is None:
+            assert self.squares is not None
+            values = (self.squares / n).to(self.dtype)
+            if self.matrix is not None:
+                values = values.view(self.matrix.d_out, self.matrix.columns)
+            return KroneckerBlock(values, self.matrix)
+        if self.squares is not None and bool(self.squares.any()):
+            raise ValueError(
+                f"Kronecker factors need all gradients of {name} in one form, got some with their "
+                "inputs and output gradients and some without; capture them with keep_factors=True"
+            )
+        # A diagonal A, of one-hot inputs, is its own spectrum, and has the identity as basis.
+        inputs, basis = self.moments.inputs / max(1, self.moments.positions), None
+        if inputs.ndim == 2:
+            inputs, basis = _descending(inputs)
+        outputs, other = _descending(self.moments.outputs / n)
+        found = torch.outer(outputs, inputs).to(self.dtype)
+        basis = None if basis is None else basis.to(self.dtype)
+        return KroneckerBlock(found, self.matrix, basis, other.to(self.dtype))
+
+
+def _check_size(block: Gradients) -> None:
+    """Refuse factors that would not fit, before they are made."""
+    numbers = 0
+    for term in block.terms:
+        if isinstance(term, (Outer, Rows)):
+            d_out, d_in = term.matrix.d_out, term.matrix.columns
+            numbers += d_out**2 + (d_in**2 if isinstance(term, Outer) else d_in)
+    advice = "leave out layers of many inputs or outputs with layers="
+    check_memory("the Kronecker factors", 4 * 8 * numbers, advice, block.device)
+
+
+def _descending(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues, the largest first and none negative, and eigenvectors as columns."""
+    values, vectors = torch.linalg.eigh((moment + moment.T) / 2)
+    return values.flip(0).clamp_min(0.0), vectors.flip(1).contiguous()

@@ -1,0 +1,80 @@
+"""Operators that are means over training samples, and the choice of some of the samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from headwater.batches import (
+    Batch,
+    batch_size,
+    sample_tensors,
+    select,
+    structure,
+    with_sample_tensors,
+)
+from headwater.curvature.operator import LinearOperator
+
+__all__ = ["SampleOperator", "SampleTable", "joined"]
+
+
+class SampleOperator(LinearOperator):
+    """C = (1/n) Σ_i C_i, one term per training sample."""
+
+    n: int
+    """The number of training samples."""
+
+    @abstractmethod
+    def on(self, samples: Tensor) -> LinearOperator:
+        """Return (1/b) Σ_{i ∈ samples} C_i for b sample numbers in ascending order."""
+
+
+class SampleTable:
+    """Batches kept in memory, joined where they are alike, so that samples are found by number.
+
+    Args:
+        batches: in order.
+
+    Example:
+        >>> SampleTable([torch.arange(3), torch.arange(3, 5)]).select(torch.tensor([1, 4]))
+        [tensor([1, 4])]
+    """
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.parts = [joined(list(same)) for _, same in groupby(batches, structure)]
+        ends = torch.tensor([batch_size(part) for part in self.parts]).cumsum(0)
+        self.n, self._ends = int(ends[-1]) if len(ends) else 0, ends
+
+    def select(self, samples: Tensor) -> list[Batch]:
+        """Return some samples as few batches: of one, where all that hold them are alike.
+
+        Args:
+            samples: numbers of samples, (b,), in ascending order.
+
+        Raises:
+            IndexError: if a number is not that of a sample.
+        """
+        if len(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < self.n:
+            raise IndexError(f"samples must be in 0..{self.n - 1}, got {int(samples[-1])}")
+        chosen = []
+        which, counts = torch.bucketize(samples, self._ends, right=True).unique_consecutive(
+            return_counts=True
+        )
+        for part, rows in zip(which.tolist(), samples.split(counts.tolist()), strict=True):
+            start = int(self._ends[part - 1]) if part else 0
+            chosen.append(select(self.parts[part], rows - start))
+        if len({structure(batch) for batch in chosen}) == 1:
+            return [joined(chosen)]
+        return chosen
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return batches of one structure as one batch."""
+    if len(batches) == 1:
+        return batches[0]
+    parts = zip(*(sample_tensors(batch) for batch in batches), strict=True)
+    return with_sample_tensors(batches[0], [torch.cat(part) for part in parts])

@@ -1,0 +1,300 @@
+"""Where the gradients at one checkpoint come from: captured from loaders, or read from stores."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from headwater.batches import Batch, batch_size, select
+from headwater.gradients.capture import GradientCapture
+from headwater.gradients.captured import CapturedGradients, captured
+from headwater.gradients.gradients import Gradients, concatenate
+from headwater.gradients.spill import Allowance
+from headwater.gradients.store import GradientStore
+from headwater.loader import LoadedData
+from headwater.memory import LARGE, row_blocks
+from headwater.task import AttributionTask, BoundModel, SampleFunction
+
+__all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource", "as_captured"]
+
+Represent = Callable[[Gradients, int], Gradients]
+"""Turns gradients, and the number of their checkpoint, into those that a method works on."""
+
+
+def as_captured(gradients: Gradients, checkpoint: int) -> Gradients:
+    """Return the gradients as they are."""
+    return gradients
+
+
+class GradientSource(ABC):
+    """The gradients of one checkpoint, the model they were taken of, and the samples.
+
+    Args:
+        task: model, loss, target and checkpoints.
+        index: which checkpoint.
+        batches: the training data in order, readable more than once.
+        test_batches: the test data in order.
+        function: whose gradients the training gradients are; default: the loss.
+        represent: turns captured gradients into those that a method works on; default: as they are.
+    """
+
+    def __init__(
+        self,
+        task: AttributionTask,
+        index: int,
+        batches: Iterable[Batch],
+        test_batches: Iterable[Batch] = (),
+        function: SampleFunction | None = None,
+        represent: Represent = as_captured,
+    ) -> None:
+        self.task, self.index, self.batches = task, index, batches
+        self.function = task.loss if function is None else function
+        self._represent, self._test_batches = represent, test_batches
+        self._tests: slice | None = None
+
+    @cached_property
+    def model(self) -> BoundModel:
+        """The model at this checkpoint."""
+        return self.task.bind(self.index)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model and the gradients are."""
+        return self.task.device
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """The number of training samples."""
+
+    @abstractmethod
+    def values(self) -> Tensor:
+        """Return the values that the training gradients were taken at, (n,); no gradient is read."""
+
+    @abstractmethod
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the training gradients, block by block, in order."""
+
+    @abstractmethod
+    def test(self) -> Gradients:
+        """Return the target's gradients at the test samples."""
+
+    @property
+    def keeps_factors(self) -> bool:
+        """Whether the training gradients are as captured, and none has been formed from factors."""
+        return False
+
+    def represent(self, gradients: Gradients) -> Gradients:
+        """Return captured gradients as this source has them: projected, or as they are."""
+        return self._represent(gradients, self.index)
+
+    def train(self) -> Gradients:
+        """Return all training gradients at once."""
+        return concatenate(list(self.train_blocks()))
+
+    def numbered_blocks(self, width: int) -> Iterator[tuple[slice, Gradients]]:
+        """Yield (which samples, their gradients), so few that as many rows of a width fit in memory.
+
+        Args:
+            width: numbers per sample of what is made of them, such as scores of m test samples.
+        """
+        start = 0
+        for block in self.train_blocks():
+            for rows in row_blocks(len(block), width, self.device, numbers=LARGE):
+                yield slice(start + rows.start, start + rows.stop), block[rows]
+            start += len(block)
+
+    def factor_blocks(self) -> Iterator[Gradients]:
+        """Yield the training gradients before `represent`, with inputs and output gradients.
+
+        Where what is kept has been formed or projected they are captured anew, in another pass over
+        the data.
+        """
+        if self.keeps_factors:
+            yield from self.train_blocks()
+            return
+        capture = GradientCapture(self.model, self.function, keep_factors=True)
+        done, allowance = 0, Allowance(self.task.memory_budget // 2)
+        for batch in self.batches:
+            yield from captured(capture, batch, done, allowance)
+            done += batch_size(batch)
+
+    @property
+    def test_batches(self) -> Iterable[Batch]:
+        """The test data in order."""
+        if self._tests is None:
+            return self._test_batches
+        return list(_between(self._test_batches, self._tests))
+
+    def at_tests(self, tests: slice) -> Self:
+        """Return the same source with some of the test samples, and no others."""
+        part = copy.copy(self)
+        part._tests = tests
+        return part
+
+
+class CapturedSource(GradientSource):
+    """Gradients captured from loaders, in memory up to half of the task's budget, in files beyond it.
+
+    They are captured when they are first asked for; at several checkpoints in one pass by
+    `capture_together`. A quarter of the budget is for the data itself.
+
+    Args:
+        task: model, loss, target and checkpoints.
+        index: which checkpoint.
+        batches: the training data, which several sources may share.
+        function: whose gradients are taken at the training samples; default: the loss.
+        represent: turns captured gradients into what is kept; default: as they are.
+        allowance: memory that several sources share.
+
+    Example:
+        >>> f = lambda model, batch: model(batch).sum(1)
+        >>> task = AttributionTask(torch.nn.Linear(3, 2), f)
+        >>> CapturedSource(task, 0, [torch.ones(4, 3)]).train().squared_norms().tolist()
+        [8.0, 8.0, 8.0, 8.0]
+    """
+
+    batches: LoadedData
+
+    def __init__(
+        self,
+        task: AttributionTask,
+        index: int,
+        batches: Iterable[Batch],
+        function: SampleFunction | None = None,
+        represent: Represent = as_captured,
+        allowance: Allowance | None = None,
+    ) -> None:
+        data = LoadedData.of(batches, "batches", task.memory_budget // 4)
+        super().__init__(task, index, data, (), function, represent)
+        self._allowance = Allowance(task.memory_budget // 2) if allowance is None else allowance
+        self.gradients = self._of(GradientCapture(self.model, self.function), data)
+        """Those of the training samples."""
+        self._test_gradients: CapturedGradients | None = None
+
+    def _of(self, capture: GradientCapture, data: LoadedData) -> CapturedGradients:
+        represent, index = self._represent, self.index
+        return CapturedGradients(capture, lambda g: represent(g, index), data, self._allowance)
+
+    def with_tests(self, batches: Iterable[Batch]) -> Self:
+        """Return the same source with test samples."""
+        data = LoadedData.of(batches, "test batches", self.task.memory_budget // 4)
+        capture = self.gradients.capture
+        if capture.function is not self.task.target:
+            capture = GradientCapture(self.model, self.task.target)
+        tested = copy.copy(self)
+        tested._tests, tested._test_batches = None, data
+        tested._test_gradients = self._of(capture, data)
+        return tested
+
+    @property
+    def test_gradients(self) -> CapturedGradients:
+        """Those of all test samples.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self._test_gradients is None:
+            raise ValueError("a source must have test samples, got none; take it with_tests")
+        return self._test_gradients
+
+    @property
+    def n(self) -> int:
+        """The number of training samples."""
+        return self.batches.n
+
+    def values(self) -> Tensor:
+        """Return the values that the training gradients were taken at, (n,)."""
+        return self.gradients.blocks.values()
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the captured training gradients."""
+        return iter(self.gradients.blocks)
+
+    @property
+    def keeps_factors(self) -> bool:
+        """Whether the training gradients are as captured, and none has been formed from factors."""
+        return len(self.gradients.blocks) > 0 and self.gradients.keeps_factors
+
+    def test(self) -> Gradients:
+        """Return the captured test gradients."""
+        tests = self._tests or slice(None)
+        return concatenate(list(self.test_gradients.blocks.between(tests)))
+
+
+class StoredSource(GradientSource):
+    """Gradients read from stores, one block in memory at a time.
+
+    What `represent` makes of a block is not kept: every pass over the gradients makes it again.
+
+    Args:
+        task: model, loss, target and checkpoints.
+        index: which checkpoint.
+        batches: the training data in order, for methods that need more than the gradients.
+        train: the store of the training split.
+        test: the store of the test split; None where only self-influence is wanted.
+        test_batches: the test data in order, for methods that need more than the gradients.
+        represent: `GradientAttributor.represent`, applied to what is read; default: as it is stored.
+        function: whose gradients the store of the training split holds; default: the loss.
+    """
+
+    def __init__(
+        self,
+        task: AttributionTask,
+        index: int,
+        batches: Iterable[Batch],
+        train: GradientStore,
+        test: GradientStore | None,
+        test_batches: Iterable[Batch] = (),
+        represent: Represent = as_captured,
+        function: SampleFunction | None = None,
+    ) -> None:
+        super().__init__(task, index, batches, test_batches, function, represent)
+        self._train, self._test = train, test
+
+    @property
+    def n(self) -> int:
+        """The number of training samples."""
+        return self._train.n
+
+    def values(self) -> Tensor:
+        """Return the values that are stored with the gradients, (n,)."""
+        return self._train.values()
+
+    def train_blocks(self) -> Iterator[Gradients]:
+        """Yield the training gradients, read from the store."""
+        return (self.represent(block) for block in self._train.blocks())
+
+    def test(self) -> Gradients:
+        """Return the test gradients, read from the store.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        store = self._test
+        if store is None:
+            raise ValueError("this source has no test samples, only self-influence can be computed")
+        start, stop, _ = (self._tests or slice(None)).indices(store.n)
+        first = start // store.block
+        blocks = [store.read(b) for b in range(first, -(-stop // store.block))]
+        found = concatenate([self.represent(block) for block in blocks])
+        return found[start - first * store.block : stop - first * store.block]
+
+
+def _between(batches: Iterable[Batch], samples: slice) -> Iterator[Batch]:
+    """Yield what batches hold of some samples, numbered over all of them."""
+    first = 0
+    for batch in batches:
+        size = batch_size(batch)
+        low, high = max(samples.start - first, 0), min(samples.stop - first, size)
+        if low < high:
+            yield select(batch, slice(low, high))
+        first += size
+        if first >= samples.stop:
+            break

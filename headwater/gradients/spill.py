@@ -1,0 +1,188 @@
+"""Gradients of many samples, block by block: in memory up to an allowance, in files beyond it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from headwater.gradients.gradients import Gradients, concatenate
+from headwater.gradients.store_format import from_json, to_json
+from headwater.memory import LARGE, rows_per_block
+
+__all__ = ["Allowance", "GradientBlocks"]
+
+
+class Allowance:
+    """Bytes of memory that several collections of gradients share, as long as they live.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._users: weakref.WeakSet[GradientBlocks] = weakref.WeakSet()
+
+    def add(self, user: GradientBlocks) -> None:
+        """Count what a collection holds."""
+        self._users.add(user)
+
+    def fits(self, size: int) -> bool:
+        """Return whether as many more bytes may be held."""
+        return sum(user.held for user in self._users) + size <= self.limit
+
+    def rows(self, width: int, device: torch.device, itemsize: int) -> int:
+        """Return how many samples of a width a block may have: it stays small beside the limit."""
+        most = self.limit // (8 * width * itemsize)
+        return max(1, min(most, rows_per_block(width, device, numbers=LARGE)))
+
+
+class GradientBlocks:
+    """Gradients in the order in which they are added, in blocks of a size that suits products.
+
+    Small batches are joined, large ones are cut. What exceeds the allowance is written to a folder
+    of its own in the system's place for temporary files, which goes when this object does; what is
+    read back is the same to the bit.
+
+    Args:
+        allowance: the memory that it shares.
+
+    Example:
+        >>> blocks = GradientBlocks(Allowance(10**6))
+        >>> for row in torch.eye(3).split(1):
+        ...     blocks.add(Gradients.of_vectors(row))
+        >>> [len(block) for block in blocks]
+        [3]
+    """
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.held = 0
+        """Bytes of gradients in memory."""
+        self.nbytes = 0
+        """Bytes of gradients, wherever they are."""
+        self._allowance = allowance
+        self._folder: Path | None = None
+        self._pending = _Pending()
+        self._values: list[Tensor] = []
+        self._blocks: list[Callable[[], Gradients]] = []
+        allowance.add(self)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return sum(map(len, self._values)) + self._pending.count
+
+    def add(self, gradients: Gradients) -> None:
+        """Append the gradients of some samples."""
+        if not self._pending.takes(gradients):
+            self.close()
+        self._pending.add(gradients)
+        least = rows_per_block(_width(gradients), gradients.device, least=64)
+        if self._pending.count >= min(least, self._rows(gradients)):
+            self.close()
+
+    def values(self) -> Tensor:
+        """Return the values f_i of all samples, (n,); no gradient is read."""
+        self.close()
+        return torch.cat(self._values)
+
+    def __iter__(self) -> Iterator[Gradients]:
+        return self.between(slice(None))
+
+    def between(self, samples: slice) -> Iterator[Gradients]:
+        """Yield the gradients of some samples; no other block is read."""
+        self.close()
+        start, stop, _ = samples.indices(len(self))
+        first = 0
+        for values, block in zip(self._values, self._blocks, strict=True):
+            low, high = max(start - first, 0), min(stop - first, len(values))
+            if low < high:
+                found = block()
+                yield found if high - low == len(values) else found[low:high]
+            first += len(values)
+
+    def _rows(self, gradients: Gradients) -> int:
+        return self._allowance.rows(_width(gradients), gradients.device, gradients.dtype.itemsize)
+
+    def close(self) -> None:
+        """Make blocks of what is pending."""
+        if not self._pending.blocks:
+            return
+        joined, self._pending = concatenate(self._pending.blocks), _Pending()
+        count = -(-len(joined) // self._rows(joined))
+        step = -(-len(joined) // count)  # equal parts: no small block is left over
+        for start in range(0, len(joined), step):
+            self._keep(joined[start : start + step])
+
+    def _keep(self, block: Gradients) -> None:
+        # Copies: no memory of the loader's, and for every tensor memory of its own as it has when it
+        # is read back. Products of tensors that are aligned otherwise may have other last bits.
+        tensors = {name: _copy(tensor) for name, tensor in block.tensors().items()}
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        like = from_json(to_json(block))
+        self._values.append(tensors["values"])
+        self.nbytes += size
+        if self._allowance.fits(size):
+            self.held += size
+            self._blocks.append(partial(like.with_tensors, tensors))
+            return
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="headwater-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / f"{len(self._blocks)}.safetensors"
+        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, path)
+        self._blocks.append(partial(_loaded, path, like, block.device))
+
+
+def _loaded(path: Path, like: Gradients, device: torch.device) -> Gradients:
+    tensors = load_file(path, device=str(device))
+    return like.with_tensors({name: _copy(tensor) for name, tensor in tensors.items()})
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _width(gradients: Gradients) -> int:
+    """Return how many numbers are kept per sample."""
+    return max(1, gradients.nbytes // max(1, len(gradients) * gradients.dtype.itemsize))
+
+
+class _Pending:
+    """Gradients that are to become one block."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Gradients] = []
+        self.count = self._used = self._widest = 0
+
+    def takes(self, gradients: Gradients) -> bool:
+        """Return whether they have the same forms, and about the same width.
+
+        Else different forms would be formed, and short sequences take the length of long ones.
+        """
+        if not self.blocks:
+            return True
+        width, count = _width(gradients), len(gradients)
+        padded = (self.count + count) * max(self._widest, width)
+        alike = padded <= 2 * (self._used + count * width)
+        return alike and _forms(gradients) == _forms(self.blocks[0])
+
+    def add(self, gradients: Gradients) -> None:
+        """Append the gradients of some samples."""
+        self.blocks.append(gradients)
+        width = _width(gradients)
+        self.count += len(gradients)
+        self._used += len(gradients) * width
+        self._widest = max(self._widest, width)
+
+
+def _forms(gradients: Gradients) -> list[dict[str, Any]]:
+    return [term.form() for term in gradients.terms]

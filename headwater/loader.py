@@ -1,0 +1,214 @@
+"""A loader that is read once: kept in memory where it fits, and known again where it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from operator import length_hint
+from typing import Any, Literal, get_args
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from headwater.batches import (
+    Batch,
+    DataFingerprint,
+    batch_size,
+    check_ordered,
+    fingerprint,
+    select,
+    tensors_of,
+)
+
+__all__ = ["Check", "LoadedData"]
+
+Check = Literal["ends", "all"]
+"""What is compared where a loader comes back: the first and last sample, or all of them."""
+
+
+class LoadedData:
+    """The batches of a loader, in order, as often as they are asked for.
+
+    The first iteration reads the loader, and keeps its batches if all of them fit. Later ones yield
+    what is kept, or read the loader again and refuse it if it yields anything else. Batches without
+    samples are left out.
+
+    Args:
+        loader: batches in a fixed order.
+        name: what errors call it.
+        budget: bytes that the batches may take.
+
+    Raises:
+        ValueError: if the loader shuffles, or can be read only once.
+
+    Example:
+        >>> import torch
+        >>> data = LoadedData([torch.ones(2, 3), torch.ones(1, 3)], "train_loader", budget=1000)
+        >>> [len(batch) for batch in data], data.n
+        ([2, 1], 3)
+    """
+
+    def __init__(self, loader: Iterable[Batch], name: str, budget: int) -> None:
+        check_ordered(loader, name)
+        self.loader, self.name, self.budget = loader, name, budget
+        self._opened: Iterator[Batch] | None = None
+        self._seen: DataFingerprint | None = None
+        self._kept: list[Batch] | None = None
+
+    @classmethod
+    def of(cls, loader: Iterable[Batch], name: str, budget: int) -> LoadedData:
+        """Return the loader itself where it is one of these already."""
+        return loader if isinstance(loader, LoadedData) else cls(loader, name, budget)
+
+    @cached_property
+    def first(self) -> Batch:
+        """The first batch; no other is read for it, and it is not read again.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        self._opened = _filled(self.loader)
+        for batch in self._opened:
+            return batch
+        raise ValueError(f"{self.name} must yield batches, got none")
+
+    @property
+    def n(self) -> int:
+        """The number of samples."""
+        return self._all.count
+
+    @property
+    def batches(self) -> int | None:
+        """The number of batches, if the loader knows it."""
+        return length_hint(self.loader) or None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._read() if self._kept is None else iter(self._kept)
+
+    def finish(self) -> None:
+        """Read the loader, if nothing has done so yet."""
+        if self._seen is None:
+            for _ in self:
+                pass
+
+    def return_to(self, loader: Iterable[Batch], check: Check) -> None:
+        """Take a loader for the one that was read, once it is clear that it yields the same samples.
+
+        Args:
+            loader: in any batches.
+            check: "ends" looks at the first sample, and at the last one and the number of samples
+                where these can be had without reading everything (sequences, and a `DataLoader` of
+                a data set with places); "all" reads and compares everything.
+
+        Raises:
+            ValueError: if it does not, or the check is an unknown one.
+        """
+        if check not in get_args(Check):
+            raise ValueError(f"check must be one of {', '.join(get_args(Check))}, got {check!r}")
+        check_ordered(loader, self.name)
+        whole, found = self._all, _ends(loader) if check == "ends" else _everything(loader)
+        wrong = {
+            f"{found.count} samples (of {whole.count})": found.count not in (None, whole.count),
+            "another first sample": found.first != whole.first,
+            "another last sample": found.last not in (None, whole.last),
+            "another sample between them": found.digest not in (None, whole.hexdigest()),
+        }
+        for what, is_wrong in wrong.items():
+            if is_wrong:
+                raise self._changed(what)
+        self.loader = loader
+        if self._kept is None:  # else it is not asked for anything
+            del self.first
+            self._opened = None
+
+    @property
+    def _all(self) -> DataFingerprint:
+        self.finish()
+        assert self._seen is not None
+        return self._seen
+
+    def _read(self) -> Iterator[Batch]:
+        seen, left = DataFingerprint(), self.budget
+        kept: list[Batch] = []
+        for batch in self._one_pass():
+            seen.update(batch)
+            left -= sum(t.nbytes for t in tensors_of(batch))
+            if left < 0:
+                kept.clear()
+            else:
+                kept.append(batch)
+            yield batch
+        if _sample([self.first], 0) != seen.first:
+            raise ValueError(
+                f"{self.name} must yield batches with memory of their own, got a first batch that a "
+                "later one has overwritten; yield copies"
+            )
+        if self._seen is not None and seen.hexdigest() != self._seen.hexdigest():
+            raise self._changed("others when it was read again")
+        self._seen, self._kept = seen, kept if left >= 0 else None
+
+    def _one_pass(self) -> Iterator[Batch]:
+        yield self.first
+        opened, self._opened = self._opened, None
+        yield from islice(_filled(self.loader), 1, None) if opened is None else opened
+
+    def _changed(self, what: str) -> ValueError:
+        return ValueError(
+            f"{self.name} must yield what cache has seen, in the same order, got {what}; call cache "
+            "again, or turn off shuffling and augmentation"
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a loader; None: not without reading more."""
+
+    first: str | None
+    last: str | None = None
+    count: int | None = None
+    digest: str | None = None
+
+
+def _filled(loader: Iterable[Batch]) -> Iterator[Batch]:
+    return (batch for batch in loader if batch_size(batch))
+
+
+def _everything(loader: Iterable[Batch]) -> _Found:
+    seen = DataFingerprint()
+    for batch in loader:
+        seen.update(batch)
+    return _Found(seen.first, seen.last, seen.count, seen.hexdigest())
+
+
+def _ends(loader: Iterable[Batch]) -> _Found:
+    count = None
+    if isinstance(loader, (list, tuple)):
+        batches = list(_filled(loader))
+        first, last, count = batches[:1], batches[-1:], sum(map(batch_size, batches))
+    elif isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+        places = list(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
+        first, last = ([_fetched(loader, at) for at in end] for end in (places[:1], places[-1:]))
+        if loader.batch_sampler is not None and first and batch_size(first[0]) == len(places[0]):
+            count = sum(map(len, places))
+    else:
+        first, last = list(islice(_filled(loader), 1)), []
+    return _Found(_sample(first, 0), _sample(last, -1), count)
+
+
+def _fetched(loader: DataLoader[Any], places: Any) -> Batch:
+    """Return the batch of some places of a data set, as its loader does."""
+    data: Any = loader.dataset
+    if loader.batch_sampler is None:
+        return loader.collate_fn(data[places])
+    if hasattr(data, "__getitems__"):
+        return loader.collate_fn(data.__getitems__(places))
+    return loader.collate_fn([data[place] for place in places])
+
+
+def _sample(batches: list[Batch], row: int) -> str | None:
+    """Return the fingerprint of one sample of the only batch there is."""
+    for batch in batches:
+        start = row % batch_size(batch)
+        return fingerprint(select(batch, slice(start, start + 1)))
+    return None
