@@ -87,8 +87,13 @@ def _dattri(call: str, agreement: Agreement, target: float | None, note: str = "
     return Contender("dattri", call, agreement, target, note)
 
 
-def _of_layers(problem: str) -> tuple[Method, ...]:
-    """Return the methods that are measured on nets of other layers as well."""
+def _of_layers(problem: str, note: str = "") -> tuple[Method, ...]:
+    """Return the methods that are measured on nets of other layers as well.
+
+    Args:
+        problem: the table that they are in.
+        note: what is particular about kronfluence's EK-FAC there.
+    """
     return (
         Method(
             "grad-dot",
@@ -103,7 +108,7 @@ def _of_layers(problem: str) -> tuple[Method, ...]:
             "ek-fac",
             "EK-FAC, empirical Fisher",
             (
-                Contender("kronfluence", "ek-fac", Agreement.NEGATIVE_N),
+                Contender("kronfluence", "ek-fac", Agreement.NEGATIVE_N, note=note),
                 _dattri("ek-fac", Agreement.DIFFERENT, None, "in another basis"),
             ),
             problem,
@@ -197,5 +202,5 @@ METHODS: tuple[Method, ...] = (
         (_dattri("loo", Agreement.NEGATIVE, None, "of f, not of its change"),),
     ),
     *_of_layers("conv"),
-    *_of_layers("gpt"),
+    *_of_layers("gpt", "positions without a gradient count"),
 )

@@ -16,10 +16,11 @@ from benchmarks.nets import NETS, ConvNet, Gpt, attributed_layers
 from benchmarks.shakespeare import load_sequences
 from headwater import AttributionTask
 from headwater.benchmark.datasets.mnist import load_samples
+from headwater.benchmark.datasets.samples import Samples
 from headwater.benchmark.retraining import train_model
 from headwater.benchmark.retraining.training import Trained
 from headwater.benchmark.settings import get_setting
-from headwater.benchmark.settings.setting import Recipe, Samples, Setting
+from headwater.benchmark.settings.setting import Recipe, Setting
 from headwater.targets import cross_entropy
 
 __all__ = ["CHECKPOINTS", "DATA", "SETTING", "SETTINGS", "make_task", "save_problem", "train"]

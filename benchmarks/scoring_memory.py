@@ -20,6 +20,7 @@ from benchmarks.measure import MB, peak_memory
 from benchmarks.problem import make_task
 from benchmarks.scoring_speed import open_source, write_projected
 from headwater.attributors import GradDot
+from headwater.attributors.scoring import scores_into
 
 __all__ = ["measure_memory"]
 
@@ -50,7 +51,7 @@ def main(folder: Path, n: int, m: int, threads: int) -> None:
     method, source = GradDot(make_task()), open_source(folder)
     scores = np.lib.format.open_memmap(folder / "scores.npy", "w+", np.float32, (n, m))
     before = peak_memory()
-    method.scores_into(scores, [source], [{}])
+    scores_into(method, scores, [source], [{}])
     scores.flush()
     print(json.dumps({"peak_mb": peak_memory() / MB, "peak_mb_before": before / MB}))
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmarks.measure import alternate, ratio_of_medians
 from benchmarks.problem import make_task
 from headwater.attributors import GradDot
-from headwater.benchmark.settings.setting import Samples
+from headwater.attributors.scoring import scores_into
+from headwater.benchmark.datasets.samples import Samples
 from headwater.gradients import (
     GradientCapture,
     Gradients,
@@ -107,7 +108,7 @@ def _measure(folder: Path, pairs: list[Pair], repetitions: int) -> dict[str, Any
     sources = iter([open_source(folder) for _ in range(repetitions + 1)])
     functions: dict[str, Callable[[], Any]] = {
         "mm": lambda: [torch.mm(a, b.T, out=product) for a, b in pairs],
-        "scoring": lambda: method.scores_into(scores, [next(sources)], [{}]),
+        "scoring": lambda: scores_into(method, scores, [next(sources)], [{}]),
         "opening": lambda: open_source(folder),
     }
     seconds = alternate(functions, repetitions)

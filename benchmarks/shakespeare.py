@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.nets import Gpt
 from headwater.benchmark.datasets.download import download_verified
-from headwater.benchmark.settings.setting import Samples
+from headwater.benchmark.datasets.samples import Samples
 
 __all__ = ["find_text", "load_sequences", "sequences"]
 

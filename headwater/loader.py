@@ -119,7 +119,7 @@ class LoadedData:
                 raise self._changed(what)
         self.loader = loader
         if self._kept is None:  # else it is not asked for anything
-            del self.first
+            self.__dict__.pop("first", None)
             self._opened = None
 
     @property

@@ -162,6 +162,7 @@ class BoundModel:
                     total, list(leaves.values()), allow_unused=True, materialize_grads=True
                 )
             )
+        found = [g.to_dense() for g in found]  # an embedding may have a sparse one
         return ParameterLayout.of(leaves).flatten(dict(zip(leaves, found, strict=True)))
 
     def values(

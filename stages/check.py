@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from headwater.attributors.attributor import Attributor
+from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.benchmark.settings import get_setting
 from headwater.recipes import describe, takes
 from stages.methods import GIVEN, attributor_class, make_attributor
@@ -88,9 +89,11 @@ def _check_method(where: str, method: Method, store: Store, name: str, setting: 
 
 
 def _check_store(where: str, attributor: Attributor, method: Method, store: Store) -> None:
-    """Check that the store holds the gradients that an attributor works on."""
+    """Check that the store holds the gradients that an attributor works on, if it takes any."""
+    if not isinstance(attributor, GradientAttributor):
+        return
     kind = type(attributor).__name__
-    if attributor.train_function not in (None, attributor.task.target):
+    if attributor.train_function is not attributor.task.target:
         raise ValueError(
             f"{where}: {kind} takes the gradients of another function than {store.function}, which "
             f"store {method.store} holds; name a store of the function that it works on"

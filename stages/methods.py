@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
+from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.gradients import GradientStore
 from headwater.gradients.source import StoredSource
 from headwater.recipes import construct, find, takes
@@ -20,7 +21,7 @@ from headwater.task import AttributionTask
 from stages.files import load_json
 from stages.params import Infeasible, Method
 from stages.problem import batches, checkpoint_files, load_split, training_record
-from stages.task import check_dimension, make_task
+from stages.task import make_task
 
 __all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor"]
 
@@ -87,17 +88,17 @@ class Problem:
 
     def sources(self, attributor: Attributor, *, tests: bool) -> Iterator[StoredSource]:
         """Yield one source of stored gradients per checkpoint, with the test samples if asked for."""
-        samples = batches(*self.split("train"))
-        test_samples = batches(*self.split("test")) if tests else []
-
-        def store(split: str, index: int) -> GradientStore:
-            return GradientStore(self.gradients / split / f"{index:02d}", device=self.device)
-
+        splits = ("train", "test") if tests else ("train",)
+        samples = {split: batches(*self.split(split)) for split in splits}
+        form: tuple[Any, ...] = ()
+        if isinstance(attributor, GradientAttributor):
+            form = attributor.represent, attributor.train_function
         for index in range(self.count):
-            test = store("test", index) if tests else None
+            paths = {split: self.gradients / split / f"{index:02d}" for split in splits}
+            stores = {s: GradientStore(path, device=self.device) for s, path in paths.items()}
             yield StoredSource(
-                attributor.task, index, samples, store("train", index), test, test_samples,
-                attributor.represent,
+                attributor.task, index, samples["train"], stores["train"], stores.get("test"),
+                samples.get("test", ()), *form,
             )  # fmt: skip
 
 
@@ -119,12 +120,8 @@ def make_attributor(
     On a store whose gradients are projected already, an attributor gets no projection.
     """
     given = {"task": task, **made}
-    if form == "projected" and "projection" in takes(kind):
+    if form == "projected" and issubclass(kind, GradientAttributor) and "projection" in takes(kind):
         given["projection"] = None
         if "projection" in arguments:
-            raise ValueError(
-                f"{where}.projection: its store is projected already; drop one of them"
-            )
-    attributor = construct(kind, arguments, given, where)
-    check_dimension(getattr(attributor, "projection", None), where)
-    return attributor
+            raise ValueError(f"{where}.projection: its store is projected already; drop one")
+    return construct(kind, arguments, given, where)

@@ -39,6 +39,15 @@ class Feasible(Row):
     only: Annotated[list[Name], Field(min_length=1)] | None = None
     infeasible: dict[Name, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _check_dimension(self) -> Self:
+        projection = getattr(self, "projection", None)
+        if isinstance(projection, dict) and projection.get("dimension") == "auto":
+            raise ValueError(
+                "a projection in a workflow needs its dimension as a number, got 'auto'"
+            )
+        return self
+
     def check_feasible(self, setting: str) -> None:
         """Raise Infeasible, with the reason, where this is not made for a setting."""
         if self.only is not None and setting not in self.only:

@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from headwater.attributors.attributor import Attributor
+from headwater.attributors.scoring import scores_into, self_scores
 from headwater.device import resolve_device
 from stages.contract import Clock
 from stages.files import load_json, resumable, save_array, save_json
@@ -55,10 +56,10 @@ def main(
 def score(attributor: Attributor, problem: Problem, solved: Path, scratch: Path) -> None:
     """Write the scores, a block of training samples at a time."""
     sources = list(problem.sources(attributor, tests=True))
-    states = [load_state(solved / f"{s.index:02d}.safetensors", problem.device) for s in sources]
-    shape = (problem.store["n"], len(sources[0].test()))
+    states = (load_state(solved / f"{s.index:02d}.safetensors", problem.device) for s in sources)
+    shape = (problem.store["n"], len(problem.split("test")[1]))
     scores = np.lib.format.open_memmap(scratch / "scores.npy", "w+", np.float32, shape)
-    attributor.scores_into(scores, sources, states)
+    scores_into(attributor, scores, sources, states)
     scores.flush()
 
 
@@ -66,5 +67,5 @@ def self_influence(attributor: Attributor, problem: Problem, _: Path, scratch: P
     """Write how much each sample with a label that may be flipped lowers its own loss."""
     sources = list(problem.sources(attributor, tests=False))
     states = [attributor.prepare(source) for source in sources]
-    found = attributor.self_scores(sources, states).cpu().numpy()
+    found = self_scores(attributor, sources, states).numpy()
     save_array(scratch / "self_influence.npy", found.astype(np.float32))

@@ -5,7 +5,6 @@ What depends on the training data alone, the choice of the damping, P applied to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,11 +81,10 @@ class _Solve:
 
     def choose(self, candidates: list[dict[str, Any]], truth: Path, n_tune: int) -> dict[str, Any]:
         """Return the damping with the highest LDS on the tuning samples, and the LDS of all."""
-        store, lds = self.problem.store, [0.0]
-        if len(candidates) > 1:
-            lds = self._tune(truth / "subsets", n_tune)
+        store, several = self.problem.store, len(candidates) > 1
+        lds = self._tune(truth / "subsets", n_tune) if several else [0.0]
         best = candidates[lds.index(max(lds))]
-        points = zip(candidates, lds, strict=True) if len(candidates) > 1 else ()
+        points = zip(candidates, lds, strict=True) if several else ()
         return {
             "function": store["function"],
             "in_store": store["count"],
@@ -98,9 +96,10 @@ class _Solve:
     def _tune(self, truth: Path, n_tune: int) -> list[float]:
         sources, solved = [], []
         total = min(self.problem.count, TUNED)
-        for source in track(islice(self._sources(self.attributors[0]), total), "tuning", total):
+        found = self.problem.sources(self.attributors[0], tests=True)
+        for source in track(islice(found, total), "tuning", total):
             state = self._prepared(self.attributors[0], source)
-            sources.append(source.first_tests(n_tune))
+            sources.append(source.at_tests(slice(n_tune)))
             with self.clock.part("tune"):
                 solved.append([a.solve(sources[-1], state) for a in self.attributors])
         outputs = np.load(truth / f"{self.problem.store['function']}.npy")[:, :, :n_tune]
@@ -108,7 +107,8 @@ class _Solve:
 
     def all(self, attributor: Attributor) -> None:
         """Solve at every checkpoint that is not done yet."""
-        for source in track(self._sources(attributor), "solving", self.problem.count):
+        sources = self.problem.sources(attributor, tests=True)
+        for source in track(sources, "solving", self.problem.count):
             file = self.scratch / f"{source.index:02d}.safetensors"
             if not file.exists():
                 state = self._prepared(attributor, source)
@@ -117,13 +117,10 @@ class _Solve:
                 save_state(file, solved)
             self.states.pop(source.index, None)
 
-    def _sources(self, attributor: Attributor) -> Iterator[StoredSource]:
-        return self.problem.sources(attributor, tests=True)
-
     def _prepared(self, attributor: Attributor, source: StoredSource) -> State:
         """Return what depends on the training data alone, whatever the damping."""
         if source.index not in self.states:
             with self.clock.part("prepare"):  # in one memory layout: another gives other last bits
-                found = {name: t.contiguous() for name, t in attributor.prepare(source).items()}
-            self.states[source.index] = found
+                state = attributor.prepare(source)
+                self.states[source.index] = {name: t.contiguous() for name, t in state.items()}
         return self.states[source.index]

@@ -14,7 +14,7 @@ from headwater.recipes import construct, find, split
 from headwater.task import AttributionTask
 from stages.params import Store
 
-__all__ = ["check_dimension", "make_projection", "make_task", "projection_class"]
+__all__ = ["make_projection", "make_task", "projection_class"]
 
 
 def make_task(
@@ -36,14 +36,9 @@ def make_task(
     setting = get_setting(setting_name)
     with device if device.type == "meta" else torch.device("cpu"):
         model = setting.make_model().to(device)
-    task = AttributionTask(
-        model,
-        loss=setting.loss,
-        target=setting.targets[function],
-        checkpoints=[model.state_dict()] * checkpoints
-        if isinstance(checkpoints, int)
-        else list(checkpoints),
-    )
+    if isinstance(checkpoints, int):
+        checkpoints = [model.state_dict()] * checkpoints
+    task = AttributionTask(model, setting.loss, setting.targets[function], list(checkpoints))
     return task if masks == 1 else dropout_ensemble(task, masks)
 
 
@@ -58,15 +53,4 @@ def make_projection(store: Store, where: str) -> GradientProjection | None:
     if store.projection is None:
         return None
     _, arguments = split(store.projection, f"{where}.projection")
-    kind = projection_class(store, where)
-    projection = construct(kind, arguments, {}, f"{where}.projection")
-    check_dimension(projection, where)
-    return projection
-
-
-def check_dimension(projection: object, where: str) -> None:
-    """Refuse a dimension that follows from gradients: stages must know it before there are any."""
-    if getattr(projection, "dimension", None) == "auto":
-        raise ValueError(
-            f"{where}.projection: a workflow needs its dimension as a number, got 'auto'"
-        )
+    return construct(projection_class(store, where), arguments, {}, f"{where}.projection")

@@ -158,7 +158,7 @@ class Branching(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.body(x)
         if (x[:, 0] > 0).any():
-            h = torch.where(x[:, :1] > 0, h.tanh(), h.sin())
+            h = torch.where(x[:, :1] > 0, h.tanh(), h)
         return self.head(h)
 
 

@@ -10,11 +10,10 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headwater.projections import Projection
+from tests.reference_projections import matrix as projection_matrix  # noqa: F401
 
 Function = Callable[[Any, Any], Tensor]
 
@@ -32,7 +31,9 @@ def _trainable(model: nn.Module) -> list[Tensor]:
 
 def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
     pairs = zip(parameters, gradients, strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g.to_dense()).flatten() for p, g in pairs]
+    )
 
 
 def values(model: nn.Module, function: Function, batch: Any) -> Tensor:
@@ -140,26 +141,6 @@ def fisher(rows: Tensor, scale: Tensor | None = None) -> Tensor:
 def damped_inverse(matrix: Tensor, damping: float) -> Tensor:
     """(C + λI)^-1."""
     return torch.linalg.inv(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
-
-
-def rademacher_matrix(dimension: int, size: int, seed: int = 0, checkpoint: int = 0) -> Tensor:
-    """The whole P (k, p) of the Rademacher projection, redrawn bit by bit."""
-    rows = []
-    for start in range(0, size, 4096):
-        height = min(4096, size - start)
-        entropy = np.random.SeedSequence([seed, checkpoint, start // 4096])
-        drawn = np.random.Generator(np.random.PCG64(entropy)).bytes(-(-height * dimension // 8))
-        bits = [byte >> (7 - b) & 1 for byte in drawn for b in range(8)][: height * dimension]
-        rows.append(2.0 * np.array(bits, dtype=np.float64).reshape(height, dimension) - 1.0)
-    return torch.from_numpy(np.concatenate(rows).T / np.sqrt(dimension))
-
-
-def projection_matrix(projection: Projection, size: int) -> Tensor:
-    """The whole P (k, p), from its tiles."""
-    like = torch.zeros(0, dtype=torch.float64)
-    starts = range(0, size, 4096)
-    tiles = [projection.tile(t, min(4096, size - s), like) for t, s in enumerate(starts)]
-    return torch.cat(tiles).T / projection.dimension**0.5
 
 
 # Attributors: one checkpoint each, two loops ---------------------------------------------------

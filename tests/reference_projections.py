@@ -1,72 +1,112 @@
-"""The whole matrix of each projection, redrawn entry by entry: the slow twins of the projections.
+"""The whole matrix of each projection, drawn entry by entry in Python's integers: the slow twins.
 
-A layer-wise projection gets its matrix from the model: which parameters are weights and biases of
-Linear layers whose gradients factor, and which are not.
+A layer-wise projection gets its matrix from the model: which parameters are the matrix of a layer
+(and its bias), and which are not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from statistics import NormalDist
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headwater.projections import (
     FactGraSS,
+    Gaussian,
     GradientProjection,
     GraSS,
     Kronecker,
+    Projection,
     Rademacher,
     RandomMask,
     SparseJL,
 )
-from tests import reference
 
-WHOLE, IN, OUT = 256, 257, 258
+
+def mixed(x: int) -> int:
+    """Wellons' lowbias32."""
+    x ^= x >> 16
+    x = x * 0x7FEB352D % 2**32
+    x ^= x >> 15
+    x = x * 0x846CA68B % 2**32
+    return x ^ x >> 16
+
+
+def word(key: int, place: int, column: int = 0) -> int:
+    """Word `column` of a place, 0 … 2^32 - 1."""
+    row = mixed(key % 2**32 ^ mixed(place % 2**32))
+    row = mixed((row + (key >> 32) + (place >> 32) * 0x9E3779B9) % 2**32)
+    return mixed((row + column * 0x9E3779B9) % 2**32)
+
+
+def key(*parts: object) -> int:
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+# Of vectors ------------------------------------------------------------------------------------
 
 
 def matrix(projection: GradientProjection, size: int) -> Tensor:
     """P (k, p) of a projection of vectors."""
-    if isinstance(projection, Rademacher):
-        k, seed = projection.dimension, projection.seed
-        return reference.rademacher_matrix(k, size, seed, projection.checkpoint)
-    if isinstance(projection, SparseJL):
-        return _sparse(projection, size)
-    if isinstance(projection, RandomMask):
-        return _mask(projection, size)
+    assert isinstance(projection, Projection)
     if isinstance(projection, GraSS):
         k, seed, c = projection.dimension, projection.seed, projection.checkpoint
         kept = min(size, k * projection.blowup)
         mask = _mask(RandomMask(kept, seed, c), size)
         return _sparse(SparseJL(k, seed, c, projection.nonzeros), kept) @ mask
-    return reference.projection_matrix(projection, size)
+    kinds = {Rademacher: _signs, Gaussian: _normal, SparseJL: _sparse, RandomMask: _mask}
+    return kinds[type(projection)](projection, size)
+
+
+def _key(projection: Projection, kind: str) -> int:
+    return key(kind, projection.seed, projection.checkpoint)
+
+
+def _signs(projection: Rademacher, size: int) -> Tensor:
+    k, stream = projection.dimension, _key(projection, "signs")
+    rows = [[word(stream, j, b // 32) >> b % 32 & 1 for j in range(size)] for b in range(k)]
+    return (2.0 * torch.tensor(rows, dtype=torch.float64) - 1.0) / math.sqrt(k)
+
+
+QUANTILES = torch.tensor(
+    [NormalDist().inv_cdf((h + 0.5) / 2**16) for h in range(2**16)], dtype=torch.float64
+)
+
+
+def _normal(projection: Gaussian, size: int) -> Tensor:
+    k, stream = projection.dimension, _key(projection, "normal")
+    rows = [
+        [word(stream, j, b // 2) >> 16 * (b % 2) & 0xFFFF for j in range(size)] for b in range(k)
+    ]
+    drawn = (QUANTILES / QUANTILES.square().mean().sqrt())[torch.tensor(rows)]
+    return drawn.float().double() / math.sqrt(k)
 
 
 def _sparse(projection: SparseJL, size: int) -> Tensor:
-    k, s = projection.dimension, projection.nonzeros
+    k, s, stream = projection.dimension, projection.nonzeros, _key(projection, "sparse")
     found = torch.zeros(k, size, dtype=torch.float64)
-    for start in range(0, size, 4096):
-        height = min(4096, size - start)
-        key = [projection.seed, projection.checkpoint, start // 4096]
-        words = np.random.PCG64(np.random.SeedSequence(key)).random_raw(height * s)
-        for i in range(height):
-            for r in range(s):
-                word = int(words[i * s + r])
-                first, last = r * k // s, (r + 1) * k // s
-                output = first + (word >> 32) * (last - first) // 2**32
-                found[output, start + i] += (2.0 * (word % 2) - 1.0) / math.sqrt(s)
+    for j in range(size):
+        for r in range(s):
+            drawn = word(stream, j, r)
+            first, last = r * k // s, (r + 1) * k // s
+            output = first + (drawn >> 1) * (last - first) // 2**31
+            found[output, j] += (2.0 * (drawn % 2) - 1.0) / math.sqrt(s)
     return found
 
 
 def _mask(projection: RandomMask, size: int) -> Tensor:
-    key = np.random.SeedSequence([projection.seed, projection.checkpoint, 0], spawn_key=(1,))
-    generator = np.random.Generator(np.random.PCG64(key))
-    kept = generator.choice(size, projection.dimension, replace=False, shuffle=False)
-    found = torch.zeros(len(kept), size, dtype=torch.float64)
-    for row, coordinate in enumerate(sorted(kept.tolist())):
-        found[row, coordinate] = math.sqrt(size / len(kept))
+    k, stream = projection.dimension, _key(projection, "mask")
+    found = torch.zeros(k, size, dtype=torch.float64)
+    for part in range(k):
+        first, last = part * size // k, (part + 1) * size // k
+        kept = first + (word(stream, part) >> 1) * (last - first) // 2**31
+        found[part, kept] = math.sqrt(last - first)
     return found
 
 
@@ -77,44 +117,59 @@ def fitted(projection: GradientProjection, size: int) -> Tensor:
     return matrix(projection, size)
 
 
+# Of layers -------------------------------------------------------------------------------------
+
+
 def layerwise_matrices(
-    projection: Kronecker | FactGraSS, model: nn.Module, dense: Sequence[str] = ()
+    projection: Kronecker | FactGraSS, model: nn.Module, whole: Sequence[str] = ()
 ) -> list[Tensor]:
-    """The rows of P layer by layer, each (k_l, p); `dense` names Linear layers that do not factor."""
+    """The rows of P layer by layer, each (k_l, p); `whole` names layers that are not factored."""
     parameters = {n: t for n, t in model.named_parameters() if t.requires_grad}
-    place, p = {}, 0
+    left, p = {}, 0
     for name, t in parameters.items():
-        place[name] = torch.arange(p, p + t.numel())
+        left[name] = torch.arange(p, p + t.numel())
         p += t.numel()
-    blocks, left = [], dict(place)
-    for name, module in model.named_modules():
-        weight = f"{name}.weight".lstrip(".")
-        if not isinstance(module, nn.Linear) or name in dense or weight not in place:
-            continue
-        columns = [left.pop(weight).view(module.out_features, module.in_features)]
-        bias = f"{name}.bias".lstrip(".")
-        if bias in place:
-            columns.append(left.pop(bias)[:, None])
-        columns = torch.cat(columns, 1)  # (d_out, d_in + 1): the bias is one more input
-        block = _layer(projection, name, columns.shape[1], columns.shape[0])
+    blocks = []
+    for name, columns in _layers(model, left, whole):
+        block = layer_matrix(projection, name, columns.shape[1], columns.shape[0])
         blocks.append(torch.zeros(len(block), p, dtype=torch.float64))
         blocks[-1][:, columns.flatten()] = block
     if left:
         rest = torch.cat(list(left.values()))
-        block = fitted(_rest(projection), len(rest))
+        block = fitted(rest_projection(projection), len(rest))
         blocks.append(torch.zeros(len(block), p, dtype=torch.float64))
         blocks[-1][:, rest] = block
     return blocks
 
 
-def _seed(projection: Kronecker | FactGraSS, name: str, side: int) -> int:
-    entropy = np.random.SeedSequence(projection.seed, spawn_key=(*name.encode(), side))
-    return int(entropy.generate_state(1, np.uint64)[0])
+def _layers(
+    model: nn.Module, left: dict[str, Tensor], whole: Sequence[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Take out of `left` where the matrix of each layer lies, (d_out, d_in (+ 1)), with its name."""
+    uses = Counter(id(getattr(module, "weight", None)) for module in model.modules())
+    for name, module in model.named_modules():
+        weight, bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
+        known = isinstance(module, nn.Linear | nn.Embedding | nn.Conv2d)
+        if not known or getattr(module, "groups", 1) > 1 or name in whole or weight not in left:
+            continue
+        if uses[id(module.weight)] > 1:
+            continue  # tied: its uses see two shapes
+        columns = left.pop(weight).view(len(module.weight), -1)
+        if isinstance(module, nn.Embedding):
+            columns = columns.T
+        if bias in left:  # one more input
+            columns = torch.cat([columns, left.pop(bias)[:, None]], 1)
+        yield weight, columns
 
 
-def _layer(projection: Kronecker | FactGraSS, name: str, d_in: int, d_out: int) -> Tensor:
-    """P_l of one layer, (k_l, d_out · d_in), row by row of the weight."""
-    c, seeds = projection.checkpoint, [_seed(projection, name, s) for s in (IN, OUT, WHOLE)]
+def part_seed(projection: Kronecker | FactGraSS, name: str, part: str) -> int:
+    return key("layer", projection.seed, name, part)
+
+
+def layer_matrix(projection: Kronecker | FactGraSS, name: str, d_in: int, d_out: int) -> Tensor:
+    """P_l of one layer, (k_l, d_out · d_in), row by row of the matrix, its bias one more input."""
+    c = projection.checkpoint
+    seeds = [part_seed(projection, name, part) for part in ("in", "out", "whole")]
     if isinstance(projection, Kronecker):
         inside = fitted(projection.kind(projection.dimension_in, seeds[0], c), d_in)
         outside = fitted(projection.kind(projection.dimension_out, seeds[1], c), d_out)
@@ -128,8 +183,9 @@ def _layer(projection: Kronecker | FactGraSS, name: str, d_in: int, d_out: int) 
     return fitted(sparse, len(both)) @ both
 
 
-def _rest(projection: Kronecker | FactGraSS) -> GradientProjection:
-    seed, c = _seed(projection, "", WHOLE), projection.checkpoint
+def rest_projection(projection: Kronecker | FactGraSS) -> Projection:
+    """That of all parameters without a matrix."""
+    seed, c = part_seed(projection, "", "rest"), projection.checkpoint
     if isinstance(projection, Kronecker):
         return projection.kind(projection.dimension_in * projection.dimension_out, seed, c)
     return GraSS(projection.dimension, seed, c, projection.blowup, projection.nonzeros)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from headwater.curvature import LinearOperator, RowOperator
-from headwater.gradients import DenseGradients
+from headwater.gradients import Gradients
 
 
 class Matrix(LinearOperator):
@@ -30,4 +30,4 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def row_operator(n: int = 12, p: int = 20) -> RowOperator:
-    return RowOperator(DenseGradients(random(n, p)), random(n, seed=1).abs() + 0.1)
+    return RowOperator.of(Gradients.of_vectors(random(n, p)), random(n, seed=1).abs() + 0.1)

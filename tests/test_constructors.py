@@ -13,23 +13,23 @@ from headwater import attributors, curvature, projections, solvers, targets
 from headwater.attributors import RPS, TRAK, ExactTRAK, KNNShapley, ProjectedInfluence, RelatIF
 from headwater.curvature import EKFAC, KFAC, Curvature, SampledGaussNewton
 from headwater.projections import (
-    ArnoldiProjection,
     FactGraSS,
     Gaussian,
     GradientProjection,
     GraSS,
     Kronecker,
-    LearnedProjection,
     Rademacher,
     RandomMask,
     SparseJL,
 )
 from headwater.solvers import (
+    ArnoldiProjection,
     ConjugateGradient,
     DataInf,
     Eigenbasis,
     Explicit,
     Lanczos,
+    LearnedProjection,
     LiSSA,
     Solver,
     Woodbury,

@@ -73,7 +73,7 @@ def test_trak_takes_every_sub_network_as_a_model(problem: Problem) -> None:
     for i, model in enumerate(_sub_networks(problem, task, checkpoints, 2)):
         g = reference.per_sample_gradients(model, targets.margin, problem.train)
         f = reference.per_sample_gradients(model, targets.margin, problem.test)
-        matrix = reference.rademacher_matrix(4, g.shape[1], 0, i)
+        matrix = reference.projection_matrix(Rademacher(4, checkpoint=i), g.shape[1])
         products = products + reference.trak(g, f, matrix, 0.1) / 4
         margins = reference.values(model, targets.margin, problem.train)
         errors = errors + reference.error_probabilities(margins) / 4

@@ -10,7 +10,7 @@ from torch import Tensor
 from headwater.gradients import Gradients
 from headwater.gradients.source import GradientSource
 from headwater.memory import row_blocks
-from headwater.projections import LearnedProjection
+from headwater.solvers import LearnedProjection
 
 __all__ = ["FittedSource", "fit"]
 

@@ -26,8 +26,8 @@ from headwater.gradients import Gradients
 from headwater.gradients.source import CapturedSource, GradientSource
 from headwater.loader import LoadedData
 from headwater.memory import LARGE, row_blocks
-from headwater.projections import GradientProjection, LearnedProjection
-from headwater.solvers import Solver, State
+from headwater.projections import GradientProjection
+from headwater.solvers import LearnedProjection, Solver, State
 from headwater.solvers.damping import is_relative, resolve
 from headwater.task import AttributionTask, SampleFunction
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.curvature import EmpiricalFisher
-from headwater.projections import (
-    FactGraSS,
-    GradientProjection,
-    GraSS,
-    Kronecker,
-    LearnedProjection,
-)
-from headwater.solvers import Blocks, Damping, Explicit
+from headwater.projections import FactGraSS, GradientProjection, GraSS, Kronecker
+from headwater.solvers import Blocks, Damping, Explicit, LearnedProjection
 from headwater.task import AttributionTask
 
 __all__ = ["ProjectedInfluence", "factgrass", "grass", "logra"]

@@ -12,8 +12,8 @@ from headwater.attributors.attributor import Rows
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.curvature import Curvature
 from headwater.gradients.source import GradientSource
-from headwater.projections import GradientProjection, LearnedProjection
-from headwater.solvers import Solver, State
+from headwater.projections import GradientProjection
+from headwater.solvers import LearnedProjection, Solver, State
 from headwater.task import AttributionTask
 
 __all__ = ["RelatIF"]

@@ -9,8 +9,8 @@ from headwater.attributors.attributor import check_target
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.attributors.soft_threshold import check_fraction, soft_threshold
 from headwater.curvature import MarginGaussNewton, MarginKernel
-from headwater.projections import GradientProjection, LearnedProjection
-from headwater.solvers import Blocks, Damping, Explicit, Woodbury
+from headwater.projections import GradientProjection
+from headwater.solvers import Blocks, Damping, Explicit, LearnedProjection, Woodbury
 from headwater.task import AttributionTask
 
 __all__ = ["TRAK", "ExactTRAK"]

@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from headwater.batches import Batch, batch_size, select, structure, to_device
 from headwater.curvature.sample_operator import SampleOperator, SampleTable, joined
 from headwater.kernels import differentiable_attention
-from headwater.memory import LARGE, rows_per_block
+from headwater.memory import rows_per_block
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["Products", "StreamedOperator"]
@@ -70,7 +70,7 @@ class StreamedOperator(SampleOperator):
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
         total = torch.zeros_like(rows)
-        pairs = rows_per_block(self._activations, self.device, numbers=LARGE)
+        pairs = rows_per_block(self._activations, self.device)
         vectors = max(1, min(len(rows), pairs, rows_per_block(self.size, self.device)))
         with differentiable_attention():
             for products in self._linearised(max(1, pairs // vectors)):
@@ -88,14 +88,15 @@ class StreamedOperator(SampleOperator):
 
     @cached_property
     def _activations(self) -> int:
-        """Numbers that the graph of f holds per sample of the first batch, parameters left out."""
+        """Numbers per sample that f keeps for its derivative and that change with the parameters."""
         batch = to_device(next(iter(self.batches)), self.device)
         leaves = self.model.leaves()
         parameters = {t.untyped_storage().data_ptr() for t in leaves.values()}
         saved: dict[int, int] = {}
 
         def count(t: Tensor) -> Tensor:
-            saved[t.untyped_storage().data_ptr()] = t.numel()
+            if t.requires_grad:
+                saved[t.untyped_storage().data_ptr()] = t.numel()
             return t
 
         with torch.enable_grad(), differentiable_attention():

@@ -12,7 +12,7 @@ from headwater.gradients.spill import Allowance, GradientBlocks
 from headwater.loader import LoadedData
 from headwater.progress import track
 
-__all__ = ["CapturedGradients", "capture_together", "captured"]
+__all__ = ["CapturedGradients", "Pieces", "capture_together"]
 
 
 class CapturedGradients:
@@ -36,6 +36,7 @@ class CapturedGradients:
         self.keeps_factors = True
         """Whether all that is kept are gradients as captured, none formed from factors."""
         self._represent, self._allowance = represent, allowance
+        self._pieces = Pieces(capture, allowance)
         self._blocks = GradientBlocks(allowance)
         self._complete = False
 
@@ -53,7 +54,7 @@ class CapturedGradients:
 
     def add(self, batch: Batch) -> None:
         """Capture the gradients of the next batch."""
-        for gradients in captured(self.capture, batch, len(self._blocks), self._allowance):
+        for gradients in self._pieces(batch, len(self._blocks)):
             kept = self._represent(gradients)
             formed = any(isinstance(t, Dense) and t.matrix is not None for t in kept.terms)
             self.keeps_factors &= kept is gradients and not formed
@@ -86,25 +87,31 @@ def capture_together(parts: Sequence[CapturedGradients], what: str) -> None:
         part.end()
 
 
-def captured(
-    capture: GradientCapture, batch: Batch, first_row: int, allowance: Allowance
-) -> Iterator[Gradients]:
-    """Yield the gradients of a batch, of as many samples at a time as a block may have.
+class Pieces:
+    """Capture batches of any size, as many samples at a time as a block may have.
 
     Args:
         capture: captures the gradients of a batch.
-        batch: the samples.
-        first_row: the number of samples before this batch.
         allowance: says how large a block may be.
     """
-    n, start = batch_size(batch), 0
-    width, itemsize = capture.model.layout.size, capture.model.dtype.itemsize
-    while start < n:
-        stop = min(n, start + allowance.rows(width, capture.model.device, itemsize))
-        whole = stop - start == n
-        found = capture(batch if whole else select(batch, slice(start, stop)), first_row + start)
-        yield found
-        width = max(
-            1, found.nbytes // (len(found) * itemsize)
-        )  # formed, at first: no form is larger
-        start = stop
+
+    def __init__(self, capture: GradientCapture, allowance: Allowance) -> None:
+        self._capture, self._allowance = capture, allowance
+        self._width = capture.model.layout.size  # formed, at first: no form is larger
+
+    def __call__(self, batch: Batch, first_row: int) -> Iterator[Gradients]:
+        """Yield the gradients of a batch.
+
+        Args:
+            batch: the samples.
+            first_row: the number of samples before this batch.
+        """
+        n, start, model = batch_size(batch), 0, self._capture.model
+        while start < n:
+            step = self._allowance.rows(self._width, model.device, model.dtype.itemsize)
+            rows = slice(start, min(n, start + step))
+            part = batch if rows == slice(0, n) else select(batch, rows)
+            found = self._capture(part, first_row + start)
+            self._width = max(1, found.nbytes // (len(found) * model.dtype.itemsize))
+            yield found
+            start = rows.stop

@@ -47,7 +47,8 @@ def _aligned(parts: list[Tensor]) -> list[Tensor]:
     """Give all parts the same number of positions, the second dimension, by zeros at the end."""
     most = max(part.shape[1] for part in parts)
     after = [0, 0] * (parts[0].ndim - 2)
-    return [pad(part, [*after, 0, most - part.shape[1]]) for part in parts]
+    added = [most - part.shape[1] for part in parts]
+    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, added, strict=True)]
 
 
 def empty(form: dict[str, Any]) -> Term:

@@ -131,6 +131,11 @@ class Gradients:
         return self.terms[0].dtype if self.terms else self.values.dtype
 
     @property
+    def _sums(self) -> torch.dtype:
+        """That of products: sums over all parameters need 32 bits."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    @property
     def device(self) -> torch.device:
         """Where they are."""
         return self.values.device
@@ -152,9 +157,9 @@ class Gradients:
                 f"{self.dimension} and {other.dimension} of them in {len(self.terms)} and "
                 f"{len(other.terms)} groups; capture both with the same model and layers"
             )
-        total = torch.zeros(len(self), len(other), dtype=self.dtype, device=self.device)
+        total = torch.zeros(len(self), len(other), dtype=self._sums, device=self.device)
         for mine, theirs in zip(self.terms, other.terms, strict=True):
-            mine.add_inner(theirs, total)
+            mine.to(self._sums).add_inner(theirs.to(self._sums), total)
         return total
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:
@@ -168,16 +173,17 @@ class Gradients:
                 f"vectors must have {self.dimension} columns, got {vectors.shape[1]}; "
                 "projected and whole gradients cannot be mixed"
             )
-        total = vectors.new_zeros(len(self), len(vectors))
+        total = torch.zeros(len(self), len(vectors), dtype=self._sums, device=self.device)
         for group, term in enumerate(self.terms):
-            total += term.inner_vectors(self.scheme.take(vectors, group))
+            part = self.scheme.take(vectors, group).to(self._sums)
+            total += term.to(self._sums).inner_vectors(part)
         return total
 
     def squared_norms(self) -> Tensor:
         """Return ‖∇f_i‖², (n,)."""
-        total = torch.zeros(len(self), dtype=self.dtype, device=self.device)
+        total = torch.zeros(len(self), dtype=self._sums, device=self.device)
         for term in self.terms:
-            total += term.squared_norms()
+            total += term.to(self._sums).squared_norms()
         return total
 
     def dense(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -55,10 +56,13 @@ def per_sample_gradients(
         single = with_sample_tensors(batch, (t.unsqueeze(0) for t in tensors))
         return model.values(function, single, {**model.parameters, **parameters})[0]
 
+    if batch_size(batch) == 0:  # vmap needs a sample
+        return looped_gradients(model, function, batch, names)
     tensors = tuple(sample_tensors(batch))
     chunk = max(1, WORKSPACE // max(1, layout.size))
     try:
-        with differentiable_attention():
+        with differentiable_attention(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             gradients = vmap(grad(value), in_dims=(None, 0), chunk_size=chunk)(chosen, tensors)
     except (RuntimeError, NotImplementedError) as error:
         log.info(

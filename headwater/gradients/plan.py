@@ -28,6 +28,10 @@ from headwater.task import BoundModel, SampleFunction
 __all__ = ["Plan", "Probe", "telling"]
 
 log = logging.getLogger(__name__)
+COARSE = 1e-6
+"""The step of numbers of less than 32 bits is larger than that."""
+SMALL = 0.01
+"""The share of the whole gradient, of which groups with less are compared with that."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,15 @@ class Probe:
         n = len(exact)
         dtypes = {call.dtype for made in calls.values() for call in made if call} | {exact.dtype}
         eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        # Sums in fine numbers lose digits to each other; coarse results are rounded, not their sums.
+        tolerance = eps**0.5 if eps < COARSE else 4 * eps
         whole = exact.norm(dim=1)
         layouts: dict[int, dict[str, Layout]] = {}
         matrices: dict[int, Matrix | None] = {}
         for group, uses in enumerate(self.layers):
             names = self.scheme.groups[group]
             wanted = self.scheme.take(exact, group)
-            bound = eps**0.5 * wanted.norm(dim=1) + 4 * eps * whole
+            bound = tolerance * torch.maximum(wanted.norm(dim=1), SMALL * whole)
             called = [use.module for use in uses if use.module in calls]
             fitting = []
             for choice in product(*(layouts_of(calls[layer], n) for layer in called)):

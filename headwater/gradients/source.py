@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headwater.batches import Batch, batch_size, select
 from headwater.gradients.capture import GradientCapture
-from headwater.gradients.captured import CapturedGradients, captured
+from headwater.gradients.captured import CapturedGradients, Pieces
 from headwater.gradients.gradients import Gradients, concatenate
 from headwater.gradients.spill import Allowance
 from headwater.gradients.store import GradientStore
@@ -120,9 +120,9 @@ class GradientSource(ABC):
             yield from self.train_blocks()
             return
         capture = GradientCapture(self.model, self.function, keep_factors=True)
-        done, allowance = 0, Allowance(self.task.memory_budget // 2)
+        pieces, done = Pieces(capture, Allowance(self.task.memory_budget // 2)), 0
         for batch in self.batches:
-            yield from captured(capture, batch, done, allowance)
+            yield from pieces(batch, done)
             done += batch_size(batch)
 
     @property

@@ -103,6 +103,15 @@ class Term(ABC):
         """
         return None
 
+    def to(self, dtype: torch.dtype) -> Self:
+        """Return the gradients in another dtype; themselves if it is theirs."""
+        if dtype == self.dtype:
+            return self
+        parts = self.tensors().items()
+        return self.with_tensors(
+            {name: t.to(dtype) if t.is_floating_point() else t for name, t in parts}
+        )
+
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """Return the gradients of some of the samples."""
         return self.with_tensors({name: t[rows] for name, t in self.tensors().items()})
@@ -133,7 +142,7 @@ class Term(ABC):
 
     def squares(self) -> Tensor:
         """Return the squared entries of the matrices row by row, or of the vectors, (n, width)."""
-        vectors = self.dense()
+        vectors = self.to(torch.promote_types(self.dtype, torch.float32)).dense()
         found = vectors if self.matrix is None else self.matrix.matrices(vectors).flatten(1)
         return found.square()
 

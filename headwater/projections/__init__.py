@@ -5,7 +5,7 @@ from headwater.projections.gaussian import Gaussian
 from headwater.projections.grass import GraSS
 from headwater.projections.layerwise import LayerwiseProjection
 from headwater.projections.mask import RandomMask
-from headwater.projections.projection import GradientProjection, LearnedProjection, Projection
+from headwater.projections.projection import GradientProjection, Projection
 from headwater.projections.rademacher import Rademacher
 from headwater.projections.sparse import SparseJL
 from headwater.projections.tiles import RandomMatrix
@@ -15,7 +15,6 @@ __all__ = [
     # the interface
     "GradientProjection",
     "LayerwiseProjection",
-    "LearnedProjection",
     "Projection",
     "RandomMatrix",
     # of vectors

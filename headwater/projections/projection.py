@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Literal, Self, TypeVar
 
 from torch import Tensor
 
@@ -16,18 +16,10 @@ from headwater.checks import check_positive
 from headwater.gradients import Gradients
 from headwater.hashing import stream_key
 
-__all__ = ["Dimension", "GradientProjection", "LearnedProjection", "Projection", "fitted"]
+__all__ = ["Dimension", "GradientProjection", "Projection", "fitted"]
 
 Dimension = int | Literal["auto"]
 """k; "auto": chosen by who projects, from the effective dimension of the curvature."""
-
-
-@runtime_checkable
-class LearnedProjection(Protocol):
-    """A projection that is computed from the training data, such as the solvers' Arnoldi one."""
-
-    def fit(self, source: Any) -> Tensor:
-        """Return the rows of P at the checkpoint of a gradient source, (k, p)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,9 @@ class Projection(GradientProjection):
             ValueError: if it has not been chosen.
         """
         if self.dimension == "auto":
-            raise ValueError("a projection must have its dimension as a number to project, got 'auto'")
+            raise ValueError(
+                "a projection must have its dimension as a number to project, got 'auto'"
+            )
         return self.dimension
 
     @abstractmethod

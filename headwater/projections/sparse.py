@@ -73,7 +73,7 @@ class SparseJL(TiledProjection):
         outputs, signs = self.places(index)
         shape = (*index.shape, self.k)
         columns = torch.zeros(shape, dtype=torch.float64, device=index.device)
-        return columns.scatter_(-1, outputs, signs * self.scale)
+        return columns.scatter_(-1, outputs, signs.double() * self.scale)
 
     def tile(self, index: Tensor, dtype: torch.dtype) -> Add:
         """Return the sum of signed columns into their outputs."""

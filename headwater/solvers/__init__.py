@@ -1,6 +1,6 @@
 """Solvers of (C + λI) x = b: what depends on the training data first, right-hand sides after."""
 
-from headwater.solvers.arnoldi_projection import ArnoldiProjection
+from headwater.solvers.arnoldi_projection import ArnoldiProjection, LearnedProjection
 from headwater.solvers.conjugate_gradient import ConjugateGradient
 from headwater.solvers.damping import Damping, Relative
 from headwater.solvers.data_inf import DataInf
@@ -14,6 +14,7 @@ from headwater.solvers.woodbury import Woodbury
 __all__ = [
     # the interface
     "Damping",
+    "LearnedProjection",
     "Relative",
     "Solution",
     "Solver",

@@ -1,20 +1,29 @@
-"""A projection learned from the curvature, in place of a random one."""
+"""Projections that are learned from the training data, in place of random ones."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from headwater.checks import check_positive
-from headwater.curvature.curvature import TrainingData
 from headwater.curvature.hessian import ExactHessian
+from headwater.gradients.source import GradientSource
 from headwater.solvers.lanczos import krylov_basis
 
-__all__ = ["ArnoldiProjection"]
+__all__ = ["ArnoldiProjection", "LearnedProjection"]
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class LearnedProjection(Protocol):
+    """A projection that is computed from the training data at each checkpoint."""
+
+    def fit(self, source: GradientSource) -> Tensor:
+        """Return the rows of P, (k, p)."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,10 @@ class ArnoldiProjection:
     Example:
         >>> import torch
         >>> from headwater import AttributionTask
-        >>> from headwater.attributors.source import CapturedSource
+        >>> from headwater.gradients.source import CapturedSource
         >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
         >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
-        >>> source = CapturedSource(task, 0, [torch.tensor([[1.0, 0.0], [0.0, 4.0]])], None, None)
+        >>> source = CapturedSource(task, 0, [torch.tensor([[1.0, 0.0], [0.0, 4.0]])])
         >>> ArnoldiProjection(dimension=1).fit(source).norm()  # H = diag(1/2, 8)
         tensor(0.3536)
     """
@@ -58,7 +67,7 @@ class ArnoldiProjection:
                 "a Krylov space has no more directions than that"
             )
 
-    def fit(self, source: TrainingData) -> Tensor:
+    def fit(self, source: GradientSource) -> Tensor:
         """Return the rows of P at one checkpoint, (k, p); fewer where H has fewer positive ones.
 
         Raises:

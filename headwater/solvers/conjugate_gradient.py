@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
-from headwater.solvers.blocks import ROWS, row_blocks
-from headwater.solvers.shifted import shifted_conjugate_gradient
+from headwater.memory import row_blocks
+from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import Solution, Solver, State
 
 __all__ = ["ConjugateGradient"]
@@ -27,7 +27,7 @@ class ConjugateGradient(Solver):
     a step would go the wrong way (raise the damping).
 
     Args:
-        damping: λ ≥ 0, absolute.
+        damping: λ ≥ 0, absolute or relative.
         max_iterations: products at most.
         tolerance: of the relative residual.
         progress: called with (iteration, unsolved rows) after each product.
@@ -44,13 +44,13 @@ class ConjugateGradient(Solver):
 
     Example:
         >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import DenseGradients
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
+        >>> from headwater.gradients import Gradients
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
         >>> ConjugateGradient(damping=0.5).solve(C, {}, torch.ones(1, 2)).value.tolist()
         [[1.0, 1.0]]
     """
 
-    damping: float
+    damping: Damping
     max_iterations: int = 10
     tolerance: float = 1e-6
     progress: Callable[[int, int], None] | None = None
@@ -58,7 +58,7 @@ class ConjugateGradient(Solver):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_positive("damping", self.damping, allow_zero=True)
+        check_damping(self.damping, allow_zero=True)
         check_positive("max_iterations", self.max_iterations)
         check_positive("tolerance", self.tolerance, allow_zero=True)
 
@@ -75,11 +75,9 @@ class ConjugateGradient(Solver):
         """Solve for each row of rhs."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
 
-        def precondition(r: Tensor) -> Tensor:
-            if self.preconditioner is None:
-                return r
-            return self.preconditioner.values(operator, state, r)
-
+        precondition: Callable[[Tensor], Tensor] = lambda r: r  # noqa: E731
+        if self.preconditioner is not None:
+            precondition = self.preconditioner.inverse(operator, state)
         run = _Run.start(rhs, precondition)
         norms, goal = run.rr.clone(), run.rr * self.tolerance**2
         active = ((run.rr > goal) & (run.rz > 0)).nonzero()[:, 0]
@@ -87,48 +85,14 @@ class ConjugateGradient(Solver):
             if not len(active):
                 break
             products = operator.apply(run.d[active])
-            for block in row_blocks(len(active), operator.size, least=ROWS):
-                run.advance(active[block], products[block], self.damping)
+            # What is computed between two products stays in fast memory; too few rows share too little.
+            for block in row_blocks(len(active), operator.size, operator.device, least=16):
+                run.advance(active[block], products[block], self.shift)
             active = active[(run.rr > goal)[active] & (run.rz > 0)[active]]
             if self.progress is not None:
                 self.progress(iteration + 1, len(active))
         norms = norms.clamp_min(torch.finfo(torch.float64).tiny)
         return Solution(run.x, (run.rr / norms).sqrt(), run.steps, run.rr <= goal)
-
-    def solve_dampings(
-        self, operator: LinearOperator, rhs: Tensor, dampings: Sequence[float]
-    ) -> list[Solution]:
-        """Solve for each row of rhs and each of several dampings, from the products of one of them.
-
-        C + λI has the same Krylov space for every λ, so the most difficult system (the least λ) gives
-        the others almost for free. The solver's own damping is not used. Memory: two blocks like rhs a
-        damping.
-
-        Args:
-            operator: C, (p, p).
-            rhs: right-hand sides, (m, p).
-            dampings: λ, each ≥ 0, in any order.
-
-        Returns:
-            One solution a damping, in that order, with its own residuals and steps.
-
-        Raises:
-            ValueError: if there is a preconditioner, or a damping is negative.
-
-        Reference:
-            Frommer and Maass, Fast CG-Based Methods for Tikhonov-Phillips Regularization, 1999.
-        """
-        if self.preconditioner is not None:
-            raise ValueError(
-                "solve_dampings needs plain conjugate gradients, got a preconditioner; one Krylov "
-                "space serves all dampings only without it"
-            )
-        check_shape("the right-hand sides", rhs, (None, operator.size))
-        for damping in dampings:
-            check_positive("damping", damping, allow_zero=True)
-        return shifted_conjugate_gradient(
-            operator, rhs, list(dampings), self.max_iterations, self.tolerance
-        )
 
 
 @dataclass

@@ -96,7 +96,7 @@ class DataInf(Solver):
     def quadratic(
         self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
     ) -> Tensor:
-        """Return (‖g‖² - ⟨w, Gg⟩) / λ, power 2: ‖g - Gᵀw‖² / λ², with G the gradients and w = ρ² d Gg / n."""
+        """Return (‖g‖² - ⟨w, Gg⟩) / λ, or ‖g - Gᵀw‖² / λ², with w = ρ² d Gg / n, G all gradients."""
         rows, found = rows_of(operator, "DataInf"), []
         for block in blocks_of(train):
             for part in _few(rows, block):
@@ -129,7 +129,9 @@ def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
 
 def _sums(rows: RowOperator, weights: Tensor, groups: Sequence[int]) -> list[Tensor]:
     """Return Σ_i w_ij g_il over some groups, each (m, width), for weights (groups, n, m)."""
-    sums = [weights.new_zeros(weights.shape[2], rows.scheme.by_group[g].layout.size) for g in groups]
+    sums = [
+        weights.new_zeros(weights.shape[2], rows.scheme.by_group[g].layout.size) for g in groups
+    ]
     with exact_products():
         for block, where in rows.blocks():
             for group, total in zip(groups, sums, strict=True):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import EIGENBASIS, KroneckerBlock, KroneckerOperator, LinearOperator
+from headwater.curvature import EIGENBASIS, KroneckerOperator, LinearOperator
 from headwater.curvature.rows import BlockSource
 from headwater.gradients import Dense, Gradients, Rows, Term
 from headwater.gradients.packing import packed, unpacked
@@ -153,12 +153,10 @@ def _add_products(
     (_, r, c), (d_out, d_in) = vectors.shape, (mine.matrix.d_out, mine.matrix.d_in)
     if r and c:
         near += mine.two_sided(_Part(0, c), _Part(0, r)).inner_vectors(vectors.flatten(1))
-    if r < d_out:
-        sides = None, _Part(r, d_out)
-        mine.two_sided(*sides).add_inner(theirs.two_sided(*sides), beyond)
-    if r and c < d_in:
-        sides = _Part(c, d_in), _Part(0, r)
-        mine.two_sided(*sides).add_inner(theirs.two_sided(*sides), beyond)
+    for inputs, outputs in ((_Part(0, d_in), _Part(r, d_out)), (_Part(c, d_in), _Part(0, r))):
+        if len(inputs) and len(outputs):
+            part = mine.two_sided(inputs, outputs)
+            part.add_inner(theirs.two_sided(inputs, outputs), beyond)
 
 
 @dataclass(frozen=True)
@@ -167,6 +165,9 @@ class _Part:
 
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
     def __call__(self, x: Tensor) -> Tensor:
         return x[..., self.start : self.stop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.curvature.grouped import as_vectors
 from headwater.gradients import Gradients, Scheme
-from headwater.memory import check_memory
+from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import Solution, Solver, State, formed_blocks
 
@@ -91,16 +92,108 @@ class Explicit(Solver):
         return {f"matrix.{b:04d}": matrix for b, matrix in enumerate(matrices)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is that of the blocks, exact where there is one.
+        """Solve for each row of rhs; the residual is that of the blocks: of all of C if there is one.
 
         Raises:
-            ValueError: if C + λI is singular.
+            ValueError: if C_b + λI is singular.
         """
-        x, scheme = self.solution(operator, state, rhs), self._scheme(operator)
+        wide, scheme = rhs.double(), self._scheme(operator)
+        x = self.inverse(operator, state)(wide)
         left = torch.zeros(len(rhs), dtype=torch.float64, device=rhs.device)
         for group, matrix in enumerate(_matrices(state)):
-            part, b = scheme.take(x, group).double(), scheme.take(rhs, group).double()
-            left += (part @ matrix + self.shift * part - b).square().sum(1)
-        norms = rhs.double().norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+            part, b = scheme.take(x, group), scheme.take(wide, group)
+            left += (
+                torch.addmm(b, part, matrix, beta=-1).add_(part, alpha=self.shift).square().sum(1)
+            )
+        norms = wide.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
         residual, steps = left.sqrt() / norms, torch.ones(len(rhs), dtype=torch.int64)
-        return Solution(x, residual, steps, residual < 1e-6)
+        return Solution(x.to(rhs.dtype), residual, steps, residual < 1e-6)
+
+    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+        """Return b ↦ (C_b + λI)^-1 b, block by block; the matrices are factorised once."""
+        scheme = self._scheme(operator)
+        factors = [_factorised(matrix, self.shift) for matrix in _matrices(state)]
+
+        def solved(rhs: Tensor) -> Tensor:
+            check_shape("the right-hand sides", rhs, (None, operator.size))
+            parts = (scheme.take(rhs, group).double().T for group in range(len(factors)))
+            found = [solve(b).T for solve, b in zip(factors, parts, strict=True)]
+            return as_vectors(scheme, found).to(rhs.dtype).contiguous()
+
+        return solved
+
+    def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return {"vectors": (C + λI)^-1 f_j}, (m, p)."""
+        inverse = self.inverse(operator, state)
+        return {"vectors": torch.cat([inverse(f) for f in formed_blocks(test)])}
+
+    def _scheme(self, operator: LinearOperator) -> Scheme:
+        """Return the blocks as groups of parameters.
+
+        Raises:
+            ValueError: if they do not fit the operator.
+        """
+        p, blocks = operator.size, self.blocks
+        if isinstance(blocks, str):
+            if not isinstance(operator, RowOperator):
+                raise ValueError(
+                    "blocks='layers' needs an operator made of gradients, got "
+                    f"{type(operator).__name__}; pass the sizes as blocks=(...)"
+                )
+            return operator.scheme
+        sizes = blocks
+        if isinstance(blocks, int):
+            each, more = divmod(p, blocks)
+            sizes = [each + 1] * more + [each] * (blocks - more)
+        assert not isinstance(sizes, int)
+        if sum(sizes) != p or min(sizes) < 1:
+            raise ValueError(
+                f"blocks must cut {p} dimensions into parts that are not empty, got {blocks!r}; "
+                "use fewer blocks, or sizes that add up"
+            )
+        return Scheme.of_widths(sizes)
+
+
+def _matrices(state: State) -> Iterator[Tensor]:
+    """Yield the blocks of a state in order."""
+    names = itertools.takewhile(state.__contains__, map("matrix.{:04d}".format, itertools.count()))
+    return (state[name] for name in names)
+
+
+def _blocks_of(operator: LinearOperator, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the diagonal blocks of an operator, from products with the identity."""
+    start = 0
+    for size in sizes:
+        parts = [
+            operator.apply(operator.unit_rows(start + rows.start, start + rows.stop))
+            for rows in row_blocks(size, operator.size, operator.device, numbers=LARGE)
+        ]
+        yield torch.cat([part[:, start : start + size] for part in parts])
+        start += size
+
+
+def _factorised(matrix: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+    """Return b ↦ (C + λI)^-1 b for columns b: by Cholesky's factorisation, or LU if there is none.
+
+    Raises:
+        ValueError: if the matrix is singular.
+    """
+    damped = matrix.clone()
+    damped.diagonal().add_(damping)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    pivots = factor.diagonal().square()
+    lu, order = None, None
+    if int(info) != 0:
+        lu, order, _ = torch.linalg.lu_factor_ex(damped)
+        pivots = lu.diagonal().abs()
+    # Those of a singular matrix are rounding errors, which may well be positive.
+    least = len(damped) * torch.finfo(damped.dtype).eps * damped.diagonal().abs().max()
+    if bool((pivots <= least).any()):
+        raise ValueError(
+            "C + λI must be positive definite, or have negative eigenvalues but none that is zero, got "
+            f"a singular matrix of size {len(damped)} with damping {damping}; use a dimension below "
+            "the number of samples, or damping > 0"
+        )
+    if lu is None or order is None:
+        return lambda b: torch.cholesky_solve(b, factor)
+    return lambda b: torch.linalg.lu_solve(lu, order, b)

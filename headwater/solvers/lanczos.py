@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headwater.checks import check_finite, check_positive, check_shape
+from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
-from headwater.gradients import DenseGradients, Gradients
+from headwater.curvature.rows import BlockSource
+from headwater.gradients import Gradients
+from headwater.kernels import exact_products
 from headwater.memory import check_memory
-from headwater.solvers.solver import Solution, Solver, State, relative_residuals
+from headwater.solvers.damping import Damping, check_damping
+from headwater.solvers.solver import (
+    Solution,
+    Solver,
+    State,
+    blocks_of,
+    formed_blocks,
+    relative_residuals,
+)
 
 __all__ = ["Lanczos", "krylov_basis", "largest_eigenvalue"]
 
@@ -31,7 +42,7 @@ class Lanczos(Solver):
     Cost: `rank` products with one vector, whatever the number of right-hand sides and dampings.
 
     Args:
-        damping: λ, absolute; > 0, or >= 0 without the residual term.
+        damping: λ, absolute or relative; > 0, or >= 0 without the residual term.
         rank: k, products with C, and vectors at most.
         seed: of the random start vector.
         residual: whether the second term is added; without it, what lies outside of V is lost.
@@ -44,88 +55,88 @@ class Lanczos(Solver):
 
     Example:
         >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import DenseGradients
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.tensor([1.0, 2.0]))  # diag(0.5, 2)
-        >>> solver = Lanczos(damping=0.5, rank=2)
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)), torch.tensor([1.0, 2.0]))
+        >>> solver = Lanczos(damping=0.5, rank=2)  # C = diag(0.5, 2)
         >>> x = solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value
         >>> [round(float(v), 3) for v in x[0]]
         [1.0, 0.4]
     """
 
-    damping: float
+    damping: Damping
     rank: int
     seed: int = 0
     residual: bool = True
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_positive("damping", self.damping, allow_zero=not self.residual)
+        check_damping(self.damping, allow_zero=not self.residual)
         check_positive("rank", self.rank)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"values": Λ (k,), "vectors": Vᵀ (k, p)}; they do not depend on the damping.
+        """Return {"eigenvalues": Λ (k,), "vectors": Vᵀ (k, p)}; they do not depend on the damping.
 
         Raises:
             MemoryError: if the vectors would not fit.
         """
-        values, vectors = krylov_basis(operator, self.rank, self.seed)
-        return {"values": values, "vectors": vectors}
+        eigenvalues, vectors = krylov_basis(operator, self.rank, self.seed)
+        return {"eigenvalues": eigenvalues, "vectors": vectors}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
-        x = self.values(operator, state, rhs)
-        residual = relative_residuals(operator, self.damping, x, rhs)
-        steps = torch.full((len(rhs),), len(state["values"]), dtype=torch.int64)
+        x = self.solution(operator, state, rhs)
+        residual = relative_residuals(operator, self.shift, x, rhs)
+        steps = torch.full((len(rhs),), len(state["eigenvalues"]), dtype=torch.int64)
         return Solution(x, residual, steps, residual < 1e-3)
 
-    def precondition(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+        """Return b ↦ V (Λ + λI)^-1 Vᵀ b + (b - V Vᵀ b) / λ."""
+
+        def solved(rhs: Tensor) -> Tensor:
+            check_shape("the right-hand sides", rhs, (None, operator.size))
+            vectors = state["vectors"].to(rhs.dtype)
+            inside = rhs @ vectors.T
+            scaled = inside / (state["eigenvalues"] + self.shift).to(rhs.dtype)
+            if not self.residual:
+                return scaled @ vectors
+            outside = rhs - inside @ vectors
+            return outside.div_(self.shift).addmm_(scaled, vectors)
+
+        return solved
+
+    def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return the solutions without their residuals, whose product would cost more than they do.
 
-        Without the residual term they stay in k dimensions: {"vectors": V (k, p), "coefficients":
-        (Λ + λI)^-1 V f_j (m, k)}, and scores cost k inner products a sample instead of m.
+        Without the residual term they stay in k dimensions: {"basis": V (k, p), "coefficients":
+        (Λ + λI)^-1 V f_j (m, k)}, and scores cost k inner products per sample instead of m.
         """
         if self.residual:
-            return {"vectors": self.values(operator, state, test.dense())}
-        inside = test.inner(DenseGradients(state["vectors"])).to(torch.float64)
+            inverse = self.inverse(operator, state)
+            return {"vectors": torch.cat([inverse(f) for f in formed_blocks(test)])}
+        inside = test.inner_vectors(state["vectors"]).double()
         return {
-            "vectors": state["vectors"],
-            "coefficients": inside / (state["values"] + self.damping),
+            "basis": state["vectors"],
+            "coefficients": inside / (state["eigenvalues"] + self.shift),
         }
 
-    def inner(self, train: Gradients, rows: slice, scale: Tensor, solved: State) -> Tensor:
+    def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
         """Return ⟨g_i, x_j⟩, (b, m)."""
-        products = train.inner(DenseGradients(solved["vectors"]))
-        if "coefficients" not in solved:
-            return products
-        return products @ solved["coefficients"].T.to(products.dtype)
+        if "basis" not in solved:
+            return super().score(train, rows, solved)
+        inside = train.inner_vectors(solved["basis"])
+        return inside @ solved["coefficients"].T.to(inside.dtype)
 
-    def self_inner(self, operator: LinearOperator, state: State, train: Gradients) -> Tensor:
-        """Return c_iᵀ (Λ + λI)^-1 c_i + (‖g_i‖² - ‖c_i‖²) / λ with c_i = V g_i, (n,)."""
-        return self._squares(state, train, power=1)
-
-    def squared_solution_norms(
-        self, operator: LinearOperator, state: State, train: Gradients
+    def quadratic(
+        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
     ) -> Tensor:
-        """Return c_iᵀ (Λ + λI)^-2 c_i + (‖g_i‖² - ‖c_i‖²) / λ², (n,)."""
-        return self._squares(state, train, power=2)
-
-    def _squares(self, state: State, train: Gradients, power: int) -> Tensor:
-        inside = train.inner(DenseGradients(state["vectors"])).to(torch.float64).square()
-        total = inside @ (state["values"] + self.damping) ** -power
-        if self.residual:
-            total += (train.squared_norms() - inside.sum(1)) / self.damping**power
-        return total
-
-    def values(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
-        """Return the solution for each row of rhs, without its residual."""
-        check_shape("the right-hand sides", rhs, (None, operator.size))
-        vectors = state["vectors"].to(rhs.dtype)
-        inside = rhs @ vectors.T
-        inverse = (1.0 / (state["values"] + self.damping)).to(rhs.dtype)
-        if not self.residual:
-            return (inside * inverse) @ vectors
-        outside = rhs - inside @ vectors
-        return outside.div_(self.damping).addmm_(inside * inverse, vectors)
+        """Return c_iᵀ (Λ + λI)^-power c_i + (‖g_i‖² - ‖c_i‖²) / λ^power with c_i = V g_i, (n,)."""
+        found = []
+        for block in blocks_of(train):
+            inside = block.inner_vectors(state["vectors"]).double().square()
+            total = inside @ (state["eigenvalues"] + self.shift) ** -power
+            if self.residual:
+                total += (block.squared_norms() - inside.sum(1)) / self.shift**power
+            found.append(total)
+        return torch.cat(found)
 
 
 def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -141,16 +152,16 @@ def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Te
         seed: of the start vector; it is the same on every device.
 
     Returns:
-        values (k,) in float64, falling, and vectors (k, p), k ≤ rank: eigenvalues that are zero to
-        rounding are left out, and negative ones as well (logged).
+        eigenvalues (k,) in float64, the largest first, and vectors (k, p), k ≤ rank: eigenvalues that
+        are zero to rounding are left out, and negative ones as well (logged).
 
     Raises:
         MemoryError: if the vectors would not fit.
+        ValueError: if a product with C is not finite.
 
     Example:
         >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import DenseGradients
-        >>> C = RowOperator(DenseGradients(torch.eye(3)[:2]), torch.tensor([1.0, 2.0]))
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(3)[:2]), torch.tensor([1.0, 2.0]))
         >>> [round(float(v), 3) for v in krylov_basis(C, rank=3)[0]]  # diag(0.5, 2, 0)
         [2.0, 0.5]
     """
@@ -175,7 +186,7 @@ def largest_eigenvalue(operator: LinearOperator, products: int = 10, seed: int =
 
 
 def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return all eigenpairs of C on the Krylov space, falling: (k,) and (k, p)."""
+    """Return all eigenpairs of C on the Krylov space, the largest first: (k,) and (k, p)."""
     rank, p = min(rank, operator.size), operator.size
     check_memory(
         f"a Krylov space of {rank} vectors of {p:,} parameters",
@@ -185,12 +196,17 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
     )
     generator = torch.Generator().manual_seed(seed)
     basis = torch.zeros(rank, p, dtype=operator.dtype, device=operator.device)
-    diagonal, beside, largest = [0.0] * rank, [0.0] * rank, 0.0
+    diagonal, above, largest = [0.0] * rank, [0.0] * rank, 0.0
     count, started = 0, True
     basis[0] = _random_unit(basis[:0], generator)
     while True:
         product = operator.apply(basis[count : count + 1])[0]
-        check_finite("a product with the curvature", product[None])
+        if not bool(torch.isfinite(product.sum())) and not bool(torch.isfinite(product).all()):
+            raise ValueError(
+                f"products with the curvature must be finite, got NaN or infinity in number {count + 1} "
+                "of a Krylov space; look for a function in the model or the loss whose second "
+                "derivative is infinite, such as a square root or a norm at 0"
+            )
         diagonal[count] = float((product * basis[count]).sum(dtype=torch.float64))
         largest = max(largest, float(product.norm()))
         count += 1
@@ -199,7 +215,7 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
         rest = _orthogonal(product, basis[:count])
         norm, rounding = float(rest.norm()), ROUNDING * torch.finfo(rest.dtype).eps * largest
         if norm > rounding:
-            beside[count] = norm
+            above[count] = norm
             basis[count] = _unit(_orthogonal(rest / norm, basis[:count]))
             started = False
         elif started and abs(diagonal[count - 1]) <= rounding:
@@ -207,12 +223,13 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
         else:
             basis[count] = _random_unit(basis[:count], generator)
             started = True
-    off = torch.diag(torch.tensor(beside[1:count], dtype=torch.float64), 1)
+    off = torch.diag(torch.tensor(above[1:count], dtype=torch.float64), 1)
     values, small = torch.linalg.eigh(
         torch.diag(torch.tensor(diagonal[:count], dtype=torch.float64)) + off + off.T
     )
     small = small.flip(1).T.to(basis.device, basis.dtype)
-    return values.flip(0).to(basis.device), small @ basis[:count]
+    with exact_products():
+        return values.flip(0).to(basis.device), small @ basis[:count]
 
 
 def _random_unit(basis: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
-from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator
-from headwater.curvature.samples import SampleOperator
-from headwater.solvers.blocks import ROWS, row_blocks
+from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator, SampleOperator
+from headwater.memory import row_blocks
+from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, relative_residuals
 
@@ -20,7 +20,7 @@ __all__ = ["LiSSA"]
 BATCHES, PRODUCTS = 16, 5
 """Mini-batches whose largest eigenvalue is estimated beside that of all samples, and products each."""
 MARGIN = 1.5
-"""How far above the largest eigenvalue found the scale is put; half of it would do to converge."""
+"""The scale beside the largest eigenvalue that was found; half of it is enough to converge."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class LiSSA(Solver):
     Cost: repeats · depth products on batch_size samples, and one on all for the true residual.
 
     Args:
-        damping: λ ≥ 0, absolute.
+        damping: λ ≥ 0, absolute or relative.
         scale: s; None: 1.5 × (λ + the largest eigenvalue that a few products find on all samples and
             on 16 mini-batches).
         depth: J, steps.
-        batch_size: samples a step, drawn without replacement; all of them if there are fewer.
+        batch_size: samples per step, drawn without replacement; all of them if there are fewer.
         repeats: independent runs, averaged.
         seed: of the draws. They are numbers of samples: how the data is batched does not matter.
 
@@ -52,14 +52,14 @@ class LiSSA(Solver):
 
     Example:
         >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import DenseGradients
-        >>> C = RowOperator(DenseGradients(torch.eye(2)), torch.ones(2))  # I/2
+        >>> from headwater.gradients import Gradients
+        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
         >>> solver = LiSSA(damping=0.5, scale=2.0, depth=30, batch_size=2)
         >>> [round(float(x), 3) for x in solver.solve(C, {}, torch.ones(1, 2)).value[0]]
         [1.0, 1.0]
     """
 
-    damping: float
+    damping: Damping
     scale: float | None = None
     depth: int = 1000
     batch_size: int = 50
@@ -69,7 +69,7 @@ class LiSSA(Solver):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_positive("damping", self.damping, allow_zero=True)
+        check_damping(self.damping, allow_zero=True)
         for name in ("depth", "batch_size", "repeats"):
             check_positive(name, getattr(self, name))
         if self.scale is not None:
@@ -107,20 +107,20 @@ class LiSSA(Solver):
             x = rhs.clone()
             for t in range(1, self.depth + 1):
                 drawn = self._draw(whole, generator)
-                for rows in row_blocks(len(rhs), operator.size, least=ROWS):
-                    product = drawn.apply(x[rows]).add_(x[rows], alpha=self.damping)
+                for rows in row_blocks(len(rhs), operator.size, rhs.device, least=16):
+                    product = drawn.apply(x[rows]).add_(x[rows], alpha=self.shift)
                     x[rows].sub_(product, alpha=1.0 / scale).add_(rhs[rows])
                 _check_growth(x.norm(dim=1), norms, t, scale)
             total += x
         x = total.div_(self.repeats * scale)
-        residual = relative_residuals(operator, self.damping, x, rhs)
+        residual = relative_residuals(operator, self.shift, x, rhs)
         steps = torch.full((len(rhs),), self.depth, dtype=torch.int64)
         return Solution(x, residual, steps, residual < 1e-3)
 
     def _scale(self, state: State) -> float:
         if self.scale is not None:
             return self.scale
-        scale = MARGIN * (float(state["largest"]) + self.damping)
+        scale = MARGIN * (float(state["largest"]) + self.shift)
         return scale if scale > 0 else 1.0  # C = 0 without damping: any scale gives the same series
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:

@@ -8,7 +8,7 @@ import torch
 from headwater import targets
 from headwater.attributors import InfluenceFunction, ProjectedInfluence
 from headwater.attributors.projected_influence import factgrass, grass, logra
-from headwater.curvature import EmpiricalFisher, ExactHessian, KFAC
+from headwater.curvature import KFAC, EmpiricalFisher, ExactHessian
 from headwater.gradients.source import CapturedSource
 from headwater.projections import FactGraSS, GraSS, Kronecker, Rademacher
 from headwater.solvers import Eigenbasis, Explicit, Woodbury

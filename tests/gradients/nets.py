@@ -258,8 +258,7 @@ NETS: dict[str, Row] = {
         Unused, (normal(4),), {**HEADS, "lost.weight": "dense", "never.weight": "dense"}
     ),
     "without gradient": Row(
-        WithoutGradient, (normal(4),), {"body.weight": "dense", **HEADS},
-        ("body.weight", "body.bias"),
+        WithoutGradient, (normal(4),), {"body.weight": "dense", **HEADS}
     ),
     "LoRA by hand": Row(
         HandMadeLoRA, (normal(3, 5),), {"down.weight": "outer", "up.weight": "outer"}
@@ -271,6 +270,7 @@ NETS: dict[str, Row] = {
             "model.transformer.wte.weight": "sum", "model.transformer.wpe.weight": "rows",
             **GPT2, "model.transformer.ln_f.weight": "dense",
         },
+        empty=False,
     ),
     "GPT-2 with LoRA": Row(
         lora_gpt2,
@@ -280,6 +280,7 @@ NETS: dict[str, Row] = {
             for layer in ("attn.c_attn", "mlp.c_fc")
             for side in "AB"
         },
+        empty=False,
     ),
 }  # fmt: skip
 """All of them, by name."""

@@ -45,12 +45,14 @@ class Row:
         inputs: draw what it is called with.
         terms: by the first parameter of each group, the kind of term its factors are kept as.
         without: the parameters that no rule serves.
+        empty: whether the model can be called with no samples.
     """
 
     model: Callable[[], nn.Module]
     inputs: tuple[Draw, ...]
     terms: Mapping[str, str]
     without: tuple[str, ...] = ()
+    empty: bool = True
 
     def case(self, device: torch.device, dtype: torch.dtype, n: int = 4) -> Case:
         """Return the model and n samples on a device."""

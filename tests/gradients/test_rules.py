@@ -21,6 +21,7 @@ from tests.problems import split
 
 TABLE = {**LAYERS, **NETS}
 Close = Callable[..., None]
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
 @pytest.fixture(scope="module", params=TABLE)
@@ -80,7 +81,7 @@ def test_no_term_is_larger_than_its_formed_gradient(case: Case) -> None:
 
 def test_batches_change_nothing(case: Case, close: Close) -> None:
     n = len(case.batch[0])
-    for sizes in ([1] * n, [1, n - 1], [2, 1, n - 3], [0, n]):
+    for sizes in ([1] * n, [1, n - 1], [0, n] if case.row.empty else [2, n - 2]):
         for keep_factors in (False, True):
             capture = case.capture(keep_factors)
             parts = [capture(batch) for batch in split(case.batch, sizes)]
@@ -112,28 +113,28 @@ def test_columns_and_entries(case: Case, forms, close: Close) -> None:
             close(gradients.columns(start, stop), dense[:, start:stop], f"{name} {start}:{stop}")
 
 
-def test_samples_are_selected_and_joined(case: Case, forms) -> None:
+def test_samples_are_selected_and_joined(case: Case, forms, close: Close) -> None:
     for name, gradients in forms.items():
         dense = gradients.dense()
         for rows in (slice(1, 3), slice(2, 2), torch.tensor([3, 0], device=dense.device)):
-            assert torch.allclose(gradients[rows].dense(), dense[rows], atol=1e-12), name
+            close(gradients[rows].dense(), dense[rows], name)
             assert torch.equal(gradients[rows].values, gradients.values[rows])
         joined = concatenate([gradients[:1], forms["factors"][1:2], gradients[2:]])
         wanted = [dense[:1], forms["factors"].dense()[1:2], dense[2:]]
-        assert torch.allclose(joined.dense(), torch.cat(wanted), rtol=1e-2, atol=1e-2), name
+        close(joined.dense(), torch.cat(wanted), name)
         again = gradients.with_tensors(gradients.tensors())
         assert torch.equal(again.dense(), dense), name
         assert {len(t) for t in gradients.tensors().values()} == {len(gradients)}
 
 
-def test_groups_are_parts_of_the_whole(case: Case, forms) -> None:
+def test_groups_are_parts_of_the_whole(case: Case, forms, close: Close) -> None:
     for name, gradients in forms.items():
         parts = gradients.by_group()
         for group, part in enumerate(parts):
             wanted = gradients.scheme.take(gradients.dense(), group)
             assert torch.equal(part.dense(), wanted), name
         total = torch.stack([part.inner(part) for part in parts]).sum(0)
-        assert torch.allclose(total, gradients.inner(gradients), rtol=1e-2), name
+        close(total, gradients.inner(gradients), name)
         assert sum(gradients.widths) == gradients.dimension
 
 

@@ -115,7 +115,7 @@ def test_a_preconditioner_has_the_same_units() -> None:
 def test_dampings_that_mean_nothing_are_refused(kind: type[Solver]) -> None:
     with pytest.raises(ValueError, match=r"must be a number, 'auto' or Relative.*, got 'much'"):
         kind("much")
-    with pytest.raises(ValueError, match="damping must be >=? 0, got nan"):
+    with pytest.raises(ValueError, match=r"damping must be >=? 0, got nan"):
         kind(math.nan)
 
 
@@ -127,7 +127,7 @@ def test_a_multiple_is_positive(multiple: float) -> None:
 
 @pytest.mark.parametrize("mean", [0.0, -1.0, math.nan, math.inf])
 def test_a_curvature_without_scale_is_refused(mean: float) -> None:
-    with pytest.raises(ValueError, match="mean eigenvalue is positive, got .* pass a number"):
+    with pytest.raises(ValueError, match=r"mean eigenvalue is positive, got .* pass a number"):
         resolve(Explicit("auto"), mean)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.benchmark.datasets.download import download_verified
-from headwater.benchmark.settings.setting import Samples
+from headwater.benchmark.datasets.samples import Samples
 
 __all__ = [
     "ARRAY_CHECKSUMS",

@@ -4,22 +4,13 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
+from headwater.benchmark.datasets.samples import Samples
 from headwater.targets import Target
 
-__all__ = ["Recipe", "Samples", "Setting"]
-
-
-class Samples(NamedTuple):
-    """Tensors of one data set: inputs (n, ...) and int64 labels (n,) of both splits."""
-
-    train_inputs: Tensor
-    train_labels: Tensor
-    test_inputs: Tensor
-    test_labels: Tensor
+__all__ = ["Recipe", "Setting"]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from headwater.benchmark.datasets.samples import Samples
 from headwater.benchmark.models.logistic_regression import LogisticRegression
 from headwater.benchmark.models.mlp import MLP
-from headwater.benchmark.settings.setting import Recipe, Samples, Setting
+from headwater.benchmark.settings.setting import Recipe, Setting
 from headwater.targets import cross_entropy, margin
 
 
