@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -140,8 +141,8 @@ class BoundModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the parameters."""
-        return next(iter(self.parameters.values())).dtype
+        """That of the parameters, the widest if they differ."""
+        return reduce(torch.promote_types, (t.dtype for t in self.parameters.values()))
 
     def leaves(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return parameters that gradients can be taken for; default: all selected ones."""

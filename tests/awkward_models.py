@@ -188,3 +188,46 @@ class HandMadeLoRA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + 0.5 * self.up(self.down(x))
+
+
+class PaddedLanguageModel(nn.Module):
+    """A transformer on sentences of different lengths; token 0 pads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(6, 4, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(4, 2, 4, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.out = nn.Linear(4, 6)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.encoder(self.tokens(tokens), src_key_padding_mask=tokens == 0)
+        return self.out(hidden)
+
+
+class ConvNet(nn.Module):
+    """Convolutions, plain and depthwise, with a norm each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.GELU(),
+            nn.Conv2d(4, 4, 2, stride=2, groups=4), nn.BatchNorm2d(4), nn.GELU(),
+        )  # fmt: skip
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.body(image).mean((2, 3)))
+
+
+class TransformerBlock(nn.Module):
+    """Attention on inputs with a bare parameter for each position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(3, 4))
+        self.block = nn.TransformerEncoderLayer(4, 2, 4, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(x + self.positions).mean(1))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import UserDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,14 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
-from headwater.batches import map_tensors
+from headwater.batches import batch_size, map_tensors, select
 from tests.awkward_models import (
+    ConvNet,
     MixedNet,
+    PaddedLanguageModel,
     PositionsFirst,
     SharedLinear,
     TiedWeights,
     TinyMLP,
     TinySequence,
+    TransformerBlock,
     WeightOutside,
 )
 
@@ -45,12 +49,33 @@ class Problem:
 
     @property
     def n(self) -> int:
-        return len(self.train[0])
+        return batch_size(self.train)
+
+    def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Problem:
+        """Return the problem in other numbers."""
+
+        def moved(t: Tensor) -> Tensor:
+            return t.to(device=device, dtype=dtype if t.is_floating_point() else t.dtype)
+
+        return replace(
+            self,
+            model=copy.deepcopy(self.model).to(device=device, dtype=dtype),
+            train=map_tensors(self.train, moved),
+            test=map_tensors(self.test, moved),
+        )
+
+    def mapped(self) -> Problem:
+        """Return the problem with batches that are mappings, as collators of Hugging Face make them."""
+        named = lambda batch: UserDict({f"part {k}": t for k, t in enumerate(batch)})  # noqa: E731
+        opened = lambda f: f and (lambda model, batch: f(model, tuple(batch.values())))  # noqa: E731
+        return Problem(
+            self.model, opened(self.loss), named(self.train), named(self.test), opened(self.target)
+        )
 
 
 def split(batch: Batch, sizes: int | list[int]) -> list[Batch]:
     """Cut a batch into batches of one size, or of the given sizes."""
-    n = len(batch[0])
+    n = batch_size(batch)
     if isinstance(sizes, int):
         sizes = [min(sizes, n - i) for i in range(0, n, sizes)]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -58,17 +83,13 @@ def split(batch: Batch, sizes: int | list[int]) -> list[Batch]:
     return [select(batch, slice(i, i + k)) for i, k in zip(starts, sizes, strict=True)]
 
 
-def select(batch: Batch, rows: slice | Tensor) -> Batch:
-    """Return some samples of a batch."""
-    return map_tensors(batch, lambda t: t[rows])
-
-
 def cross_entropy(model: Any, batch: Batch) -> Tensor:
-    """Cross-entropy of (inputs..., labels); averaged over positions where there are any."""
+    """Cross-entropy of (inputs..., labels); the mean over positions, those with label -100 ignored."""
     *inputs, labels = batch
     logits = model(*inputs)
     losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-    return losses.view(len(labels), -1).mean(1)
+    counted = (labels != -100).unsqueeze(-1).flatten(1)
+    return losses.view(counted.shape).sum(1) / counted.sum(1)
 
 
 def randomised(model: nn.Module, seed: int, scale: float = 0.5) -> nn.Module:
@@ -240,6 +261,15 @@ def _tuple(*makers: Callable[[int, torch.Generator], Tensor]) -> Callable[..., t
     return lambda n, g: tuple(make(n, g) for make in makers)
 
 
+def _sentences(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw tokens of sentences, 0 after their ends, and the next tokens, -100 where there is none."""
+    tokens = torch.randint(1, 6, (n, 5), generator=generator)
+    ends = torch.randint(2, 6, (n, 1), generator=generator)
+    tokens = tokens.masked_fill(torch.arange(5) >= ends, 0)
+    following = F.pad(tokens[:, 1:], (0, 1))
+    return tokens, following.masked_fill(following == 0, -100)
+
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "ridge": lambda: Ridge(n=9).problem(),
     "logistic": lambda: Logistic(n=9, d=4, classes=3).problem(),
@@ -257,5 +287,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "mixed": lambda: _made(MixedNet(), _tuple(_normal(1, 4, 4), _classes(3), _classes(3))),
     "positions first": lambda: _made(PositionsFirst(), _tuple(_normal(3, 4), _classes(3))),
     "weight outside": lambda: _made(WeightOutside(), _tuple(_normal(5), _classes(3))),
+    "padded language model": lambda: _made(PaddedLanguageModel(), _sentences),
+    "conv net": lambda: _made(ConvNet(), _tuple(_normal(2, 6, 6), _classes(3))),
+    "transformer block": lambda: _made(TransformerBlock(), _tuple(_normal(3, 4), _classes(3))),
 }
 """All of them, by name."""

@@ -1,7 +1,7 @@
 """Slow, obviously correct twins of every fast path: loops of autograd, and dense matrices.
 
-Nothing here uses torch.func, hooks or factors. A model is an nn.Module at its checkpoint; a batch
-is a tuple of tensors; gradients are taken by the parameters that require one, in their order.
+Nothing here uses torch.func, hooks or factors. A model is an nn.Module at its checkpoint; gradients
+are taken by the parameters that require one, in their order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from headwater.batches import batch_size, select
 from tests.reference_projections import matrix as projection_matrix  # noqa: F401
 
 Function = Callable[[Any, Any], Tensor]
@@ -39,7 +41,7 @@ def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> T
 def values(model: nn.Module, function: Function, batch: Any) -> Tensor:
     """f_i, one sample at a time."""
     model = copy.deepcopy(model).eval()
-    ones = [tuple(t[i : i + 1] for t in batch) for i in range(len(batch[0]))]
+    ones = [select(batch, slice(i, i + 1)) for i in range(batch_size(batch))]
     with torch.no_grad():
         return torch.stack([function(model, one)[0] for one in ones])
 
@@ -60,8 +62,8 @@ def per_sample_gradients(model: nn.Module, function: Function, batch: Any) -> Te
     """∇f_i, one backward pass a sample, (n, p)."""
     model = copy.deepcopy(model).eval()
     parameters, rows = _trainable(model), []
-    for i in range(len(batch[0])):
-        value = function(model, tuple(t[i : i + 1] for t in batch))[0]
+    for i in range(batch_size(batch)):
+        value = function(model, select(batch, slice(i, i + 1)))[0]
         rows.append(_flat(parameters, torch.autograd.grad(value, parameters, allow_unused=True)))
     return torch.stack(rows)
 
@@ -70,7 +72,8 @@ def hessian(model: nn.Module, function: Function, batch: Any) -> Tensor:
     """∇² of the mean of f, one backward pass through the gradient a row, (p, p)."""
     model = copy.deepcopy(model).eval()
     parameters = _trainable(model)
-    mean = function(model, batch).mean()
+    with sdpa_kernel(SDPBackend.MATH):  # the others have no second derivative
+        mean = function(model, batch).mean()
     gradient = _flat(
         parameters, torch.autograd.grad(mean, parameters, create_graph=True, allow_unused=True)
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from headwater.curvature import LinearOperator, RowOperator
-from headwater.gradients import Gradients
+from headwater.curvature import KeptBlocks, LinearOperator, RowOperator
+from headwater.gradients import Gradients, concatenate
 
 
 class Matrix(LinearOperator):
@@ -29,5 +29,17 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
+def in_blocks(gradients: Gradients, size: int) -> KeptBlocks:
+    """Return gradients as a source that has them in blocks."""
+    starts = range(0, len(gradients), size)
+    return KeptBlocks(tuple(gradients[start : start + size] for start in starts))
+
+
 def row_operator(n: int = 12, p: int = 20) -> RowOperator:
-    return RowOperator.of(Gradients.of_vectors(random(n, p)), random(n, seed=1).abs() + 0.1)
+    g = Gradients.of_vectors(random(n, p))
+    return RowOperator(in_blocks(g, 5), random(n, seed=1).abs() + 0.1)
+
+
+def gradients_of(operator: RowOperator) -> Gradients:
+    """Return the gradients that an operator is made of, in one block."""
+    return concatenate(list(operator.source.train_blocks()))

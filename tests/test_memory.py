@@ -153,7 +153,6 @@ def test_what_pytorch_keeps_on_a_gpu_is_free(gpu: None) -> None:
     assert available_bytes(CUDA) == 8 * 2**30
 
 
-@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_tensor_takes_memory_and_gives_it_back() -> None:
     before = available_bytes(CUDA)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from headwater.attributors.method import Method, Rows
 from headwater.attributors.scoring import self_scores, solve_into, written
+from headwater.attributors.tokens import Side, token_scores
 from headwater.batches import Batch
 from headwater.gradients.captured import CapturedGradients
 from headwater.gradients.source import CapturedSource
@@ -77,6 +78,7 @@ class Attributor(Method):
         *,
         out: str | Path | None = None,
         check: Check = "ends",
+        per_token: Side | None = None,
     ) -> Tensor:
         """Return the scores of all pairs of training and test samples.
 
@@ -87,6 +89,9 @@ class Attributor(Method):
             check: how it is made sure that the training samples are those of `cache`: "ends" compares the
                 first one, and the last one and their number where these are known without reading
                 everything; "all" reads and compares all of them.
+            per_token: whether each token with a label gets scores of its own: those of the "test" samples
+                as (n_train, n_test, T), those of the "train" samples as (n_train, T, n_test). Each
+                costs as much as a sample; see `headwater.attributors.tokens`.
 
         Returns:
             scores (n_train, n_test), float32; row i is training sample i in the loader's order. With
@@ -98,6 +103,10 @@ class Attributor(Method):
         path = None if out is None else _path(out)
         data = self._cached(train_loader, check)
         tests = LoadedData(test_loader, "test_loader", self.task.memory_budget // 4)
+        if per_token is not None:
+            if out is not None:
+                raise ValueError("out must not be given with per_token, got both; drop one")
+            return token_scores(self, self.capture, self._sources, self._states, tests, per_token)
         sources = [source.with_tests(tests) for source in self._sources]
         self.capture([source.test_gradients for source in sources], "test gradients")
         write = partial(solve_into, self, sources=sources, states=self._states)

@@ -27,6 +27,11 @@ class GradDot(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether the score of a sum of losses is the sum of their scores: it is."""
+        return True
+
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
         test = source.test()
@@ -77,6 +82,11 @@ class GradCos(GradientAttributor):
     Reference:
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
+
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether the score of a sum of losses is the sum of their scores: it is."""
+        return True
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield minus the cosines."""

@@ -36,6 +36,20 @@ class GradientAttributor(Attributor):
         """Return the gradients in the form this method works on; default: as captured."""
         return gradients
 
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether the score of a sum of losses is the sum of their scores; default: it is not."""
+        return False
+
+    def check_tokens(self, side: str) -> None:
+        """Refuse tokens of training samples, unless their scores add up to those of the samples."""
+        if side == "train" and not self.splits_training_samples:
+            raise ValueError(
+                "per_token='train' needs scores that are sums over the tokens of a training sample, got "
+                f"{type(self).__name__} with these choices; use GradDot, TracInCP, or InfluenceFunction "
+                "of the loss with a solver such as ConjugateGradient or Eigenbasis"
+            )
+
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Return one source per checkpoint; they share the data and the memory for gradients."""
         allowance = Allowance(self.task.memory_budget // 2)

@@ -115,6 +115,13 @@ class InfluenceFunction(GradientAttributor):
         """Whether the curvature is made of the gradients as they are, and nothing is projected here."""
         return self.projection is None and not self.curvature.whole
 
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether (C + λI)^-1 is applied to test gradients as vectors, and the loss is differentiated."""
+        learned = isinstance(self.projection, LearnedProjection)
+        in_gram_space = self.solver.asked & {ROWS, ROW_PER_SAMPLE}
+        return self.train_function is self.task.loss and not learned and not in_gram_space
+
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Settle the dimension of the projection, and return one source per checkpoint."""
         self._sized = sized(self.projection, self.task, self.curvature, self.solver.damping, data)

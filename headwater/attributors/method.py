@@ -65,5 +65,12 @@ class Method(ABC):
         """Return a factor per training sample, (n,), averaged over checkpoints; default: none."""
         return None
 
+    def check_tokens(self, side: str) -> None:
+        """Raise ValueError unless the method has scores per token of the "train" or "test" samples."""
+        raise ValueError(
+            f"per_token needs a method of gradients, got {type(self).__name__}; "
+            "use GradDot or InfluenceFunction"
+        )
+
     def finish(self, scores: NDArray[np.float32]) -> None:  # noqa: B027 - optional
         """Change the scores of all checkpoints (n, m) in place; default: not at all."""

@@ -74,6 +74,11 @@ class RelatIF(InfluenceFunction):
             raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
         self.norm = norm
 
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether the score of a sum of losses is the sum of their scores: not once it is divided."""
+        return False
+
     def solve(self, source: GradientSource, state: State) -> State:
         """Apply P to the test gradients, and return N_i as "relative" (n,) with them.
 

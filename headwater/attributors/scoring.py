@@ -43,7 +43,11 @@ def scores_into(
 
 
 def solve_into(
-    method: Method, out: Scores, sources: Sequence[CapturedSource], states: Iterable[State]
+    method: Method,
+    out: Scores,
+    sources: Sequence[CapturedSource],
+    states: Iterable[State],
+    scored: Callable[[CapturedSource], GradientSource] = lambda source: source,
 ) -> None:
     """Solve and score one checkpoint after the other, test samples in blocks where all do not fit.
 
@@ -52,6 +56,7 @@ def solve_into(
         out: (n_train, n_test), in memory or mapped from a file.
         sources: one per checkpoint, with tests.
         states: what `prepare` returned at each of them.
+        scored: whose training gradients are scored in place of a source's own.
     """
     writer = _Writer(method, out, sources)
     for place, (source, state) in enumerate(zip(sources, states, strict=True)):
@@ -60,7 +65,7 @@ def solve_into(
         most = source.task.memory_budget // 4  # the other parts hold data and gradients
         for tests in row_blocks(m, width, source.device, numbers=most):
             part = source.at_tests(tests)
-            writer.write(place, tests, part, method.solve(part, state))
+            writer.write(place, tests, scored(part), method.solve(part, state))
     method.finish(out)
 
 

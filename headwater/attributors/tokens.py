@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from headwater.attributors.method import Method
 from headwater.attributors.scoring import solve_into, written
 from headwater.batches import Batch, batch_size, select
 from headwater.gradients import GradientCapture, Gradients
+from headwater.gradients.captured import CapturedGradients
 from headwater.gradients.source import CapturedSource, GradientSource
 from headwater.loader import LoadedData
 from headwater.solvers import State
@@ -22,6 +23,7 @@ from headwater.targets import TokenTarget, per_token
 __all__ = ["Side", "token_scores"]
 
 Side = Literal["train", "test"]
+Capture = Callable[[Sequence[CapturedGradients], str], None]
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,17 @@ class TokenSource(GradientSource):
 
 def token_scores(
     method: Method,
-    sources: list[CapturedSource],
-    states: list[State],
+    capture: Capture,
+    sources: Sequence[CapturedSource],
+    states: Sequence[State],
     tests: LoadedData,
     side: Side,
 ) -> Tensor:
     """Return the scores of all tokens of the training or of the test samples.
 
     Args:
-        method: the method, which captures gradients.
+        method: the method.
+        capture: `Attributor.capture` of it.
         sources: one per checkpoint, as `cache` made them.
         states: what `prepare` returned at each.
         tests: the test samples.
@@ -148,7 +152,7 @@ def token_scores(
         samples, positions, longest = tokens.places()
         loaded = LoadedData(tokens, "test_loader", task.memory_budget // 4)
         tested = [source.with_tests(loaded, OneToken(tokens.target)) for source in sources]
-        method.capture([source.test_gradients for source in tested], "test gradients of tokens")
+        capture([source.test_gradients for source in tested], "test gradients of tokens")
         write = partial(solve_into, method, sources=tested, states=states)
         flat = written(write, (data.n, len(samples)), None)
         scores = flat.new_zeros(data.n, tests.n, longest)
@@ -157,7 +161,7 @@ def token_scores(
     tokens = Tokens(data, per_token(task.loss))
     samples, positions, longest = tokens.places()
     tested = [source.with_tests(tests) for source in sources]
-    method.capture([source.test_gradients for source in tested], "test gradients")
+    capture([source.test_gradients for source in tested], "test gradients")
     write = partial(
         solve_into,
         method,

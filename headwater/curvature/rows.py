@@ -150,20 +150,20 @@ class RowOperator(SampleOperator):
         """Return K, (n, n), in float64; each pair of blocks is multiplied once."""
         gram = torch.empty(self.n, self.n, dtype=torch.float64, device=self.device)
         for panel, columns in self.panels():
-            for block, rows in self.blocks():
+            for block, rows in self.blocks(self.n):
                 if rows.start < columns.start:
                     continue  # K is symmetric: an earlier panel has met this block
                 start = rows.start if rows.start < columns.stop else columns.start
                 part = exact_inner(block, panel[start - columns.start :])
+                part.mul_(self.scale[rows, None]).mul_(self.scale[start : columns.stop])
                 gram[rows, start : columns.stop] = part
                 gram[start : columns.stop, rows] = part.T
-        gram *= self.scale[:, None]
-        gram *= self.scale
         return gram
 
     def times(self, test: Gradients) -> Tensor:
         """Return ρ_i ⟨g_i, f_j⟩, (n, m), in float64."""
-        return torch.cat([exact_inner(g, test) * self.scale[i, None] for g, i in self.blocks()])
+        blocks = self.blocks(len(test))
+        return torch.cat([exact_inner(g, test) * self.scale[i, None] for g, i in blocks])
 
     def vectors(self, coefficients: Tensor) -> Tensor:
         """Return Σ_i ρ_i c_ij g_i as one row per column of coefficients (n, m), (m, p)."""
@@ -183,11 +183,11 @@ class RowOperator(SampleOperator):
                 parts.append(block[inside - rows.start])
         return concatenate(parts)
 
-    def blocks(self) -> Iterator[tuple[Gradients, slice]]:
-        """Yield blocks of gradients of which one has no more than n² numbers, and their rows."""
+    def blocks(self, width: int = 1) -> Iterator[tuple[Gradients, slice]]:
+        """Yield blocks of gradients, so few that as many rows of a width fit, and their rows."""
         start = 0
         for block in self.source.train_blocks():
-            for part in row_blocks(len(block), self.n, block.device, numbers=LARGE):
+            for part in row_blocks(len(block), width, block.device, least=16):
                 yield block[part], slice(start + part.start, start + part.stop)
             start += len(block)
 

@@ -121,7 +121,8 @@ class GradientCapture:
         rest = [group for group in groups if group not in terms]
         if rest:
             chosen = [name for group in rest for name in self.scheme.groups[group]]
-            vectors = per_sample_gradients(self.model, self.function, batch, chosen).detach()
+            vectors = per_sample_gradients(self.model, self.function, batch, chosen)
+            vectors = vectors.detach().to(self.model.dtype)
             widths = [self.scheme.by_group[group].layout.size for group in rest]
             for group, columns in zip(rest, vectors.split(widths, 1), strict=True):
                 terms[group] = Dense(columns, plan.matrices.get(group))

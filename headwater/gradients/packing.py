@@ -23,7 +23,9 @@ def packed(gradients: Gradients, name: str) -> dict[str, Tensor]:
         [[1.0, 0.0], [0.0, 1.0]]
     """
     head = torch.frombuffer(bytearray(json.dumps(to_json(gradients)).encode()), dtype=torch.uint8)
-    return {name: head} | {f"{name}.{part}": t for part, t in gradients.tensors().items()}
+    return {name: head} | {
+        f"{name}.{part}": t.contiguous() for part, t in gradients.tensors().items()
+    }
 
 
 def unpacked(tensors: Mapping[str, Tensor], name: str) -> Gradients:

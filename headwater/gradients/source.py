@@ -133,9 +133,9 @@ class GradientSource(ABC):
         return list(_between(self._test_batches, self._tests))
 
     def at_tests(self, tests: slice) -> Self:
-        """Return the same source with some of the test samples, and no others."""
+        """Return the same source with some of the test samples, start … stop, and no others."""
         part = copy.copy(self)
-        part._tests = tests
+        part._tests = slice(tests.start or 0, tests.stop)
         return part
 
 
@@ -182,12 +182,13 @@ class CapturedSource(GradientSource):
         represent, index = self._represent, self.index
         return CapturedGradients(capture, lambda g: represent(g, index), data, self._allowance)
 
-    def with_tests(self, batches: Iterable[Batch]) -> Self:
-        """Return the same source with test samples."""
+    def with_tests(self, batches: Iterable[Batch], target: SampleFunction | None = None) -> Self:
+        """Return the same source with test samples, whose target is the task's by default."""
+        target = self.task.target if target is None else target
         data = LoadedData.of(batches, "test batches", self.task.memory_budget // 4)
         capture = self.gradients.capture
-        if capture.function is not self.task.target:
-            capture = GradientCapture(self.model, self.task.target)
+        if capture.function is not target:
+            capture = GradientCapture(self.model, target)
         tested = copy.copy(self)
         tested._tests, tested._test_batches = None, data
         tested._test_gradients = self._of(capture, data)

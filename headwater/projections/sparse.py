@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class SparseJL(TiledProjection):
     """
 
     nonzeros: int = 1
+    copies: ClassVar[int] = 4  # the gradients, formed and cut to the tile, and with their signs
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ Add = Callable[[Tensor, Tensor], None]
 @dataclass(frozen=True)
 class TiledProjection(Projection):
     """P x = scale · Σ (what each tile of coordinates adds)."""
+
+    copies: ClassVar[int] = 1
+    """Numbers that are in memory at once for a coordinate of a sample."""
 
     @property
     @abstractmethod
@@ -41,7 +45,9 @@ class TiledProjection(Projection):
         n, p, device = len(gradients), gradients.dimension, gradients.device
         out = torch.zeros(n, self.k, dtype=gradients.dtype, device=device)
         width = min(p, self.width(device))
-        parts = [(out[rows], gradients[rows]) for rows in row_blocks(n, width, device)]
+        parts = [
+            (out[rows], gradients[rows]) for rows in row_blocks(n, self.copies * width, device)
+        ]
         for start in range(0, p, width):
             stop = min(p, start + width)
             add = self.tile(torch.arange(start, stop, device=device), gradients.dtype)

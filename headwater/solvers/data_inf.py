@@ -98,15 +98,22 @@ class DataInf(Solver):
     ) -> Tensor:
         """Return (‖g‖² - ⟨w, Gg⟩) / λ, or ‖g - Gᵀw‖² / λ², with w = ρ² d Gg / n, G all gradients."""
         rows, found = rows_of(operator, "DataInf"), []
+        weights = self._weights(rows, state)
         for block in blocks_of(train):
+            if power == 1:
+                squares = block.squared_norms().double()
+                for known, where in rows.blocks(len(block)):
+                    for d, products in zip(weights, group_products(known, block), strict=True):
+                        squares -= (products.square_() * d[where]).sum(0)
+                found.append(squares.div_(self.shift))
+                continue
             for part in _few(rows, block):
                 products = _products(rows, part)
-                w = products * self._weights(rows, state)
-                left = -products
-                if power == 2:  # ‖g - Gᵀw‖² = ‖g‖² - 2⟨w, Gg⟩ + ⟨w, GGᵀw⟩
-                    left = _among_rows(rows, w.to(rows.dtype)) - 2 * products
+                w = products * weights
+                # ‖g - Gᵀw‖² = ‖g‖² + ⟨w, GGᵀw - 2Gg⟩
+                left = _among_rows(rows, w.to(rows.dtype)) - 2 * products
                 squares = part.squared_norms() + (w * left).sum((0, 1))
-                found.append(squares.div_(self.shift**power))
+                found.append(squares.div_(self.shift**2))
         return torch.cat(found)
 
     def _weights(self, rows: RowOperator, state: State) -> Tensor:
@@ -115,15 +122,16 @@ class DataInf(Solver):
 
 
 def _few(rows: RowOperator, gradients: Gradients) -> list[Gradients]:
-    """Return gradients in parts whose products with all rows, group by group, fit in memory."""
-    width, numbers = len(rows.scheme.groups) * rows.n, default_budget(rows.device) // (4 * 8)
+    """Return gradients in as few parts as there is memory for products with all rows, by group."""
+    width, numbers = len(rows.scheme.groups) * rows.n, default_budget(rows.device) // 64
     blocks = list(row_blocks(len(gradients), width, rows.device, numbers=numbers))
     return [gradients[block] for block in blocks or [slice(0)]]
 
 
 def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
     """Return ⟨g_il, f_jl⟩ over each group, (groups, n, m) in float64."""
-    parts = [torch.stack([*group_products(block, gradients)]) for block, _ in rows.blocks()]
+    blocks = rows.blocks(len(gradients))
+    parts = [torch.stack([*group_products(block, gradients)]) for block, _ in blocks]
     return torch.cat(parts, 1).double()
 
 
@@ -152,7 +160,7 @@ def _among_rows(rows: RowOperator, weights: Tensor) -> Tensor:
             for g, vectors in sums.items():
                 out[g, where] = block.terms[g].inner_vectors(vectors)
         for panel, columns in rows.panels() if wide else ():
-            for block, where in rows.blocks():
+            for block, where in rows.blocks(len(panel)):
                 for g in wide:
                     gram = weights.new_zeros(len(block), len(panel))
                     block.terms[g].add_inner(panel.terms[g], gram)

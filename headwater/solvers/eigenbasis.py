@@ -72,14 +72,15 @@ class Eigenbasis(Solver):
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
-        """Return the operator's tensors, "test": f̃ (packed), and "near.<group>": f̃/(Λ + λ) (m, r, c).
+        """Return the operator's tensors, λ, "test": f̃ (packed), and "near.<group>": f̃/(Λ + λ) (m, r, c).
 
         Raises:
             ValueError: if the test gradients have other groups than the operator.
         """
         known = _kronecker(operator)
         _check_groups(test, known)
-        solved, far = known.tensors(), []
+        damping = torch.tensor(self.shift, dtype=torch.float64)
+        solved, far = {**known.tensors(), "damping": damping}, []
         for name, block, term in zip(known.scheme.names, known.blocks, test.terms, strict=True):
             rotated = block.rotate(term)
             if block.inputs is None:  # (λ/(Λ + λ)) ∘ f̃, for the weight 1/λ: a table stays one
@@ -88,7 +89,7 @@ class Eigenbasis(Solver):
                 r, c = self._reach(block.eigenvalues)
                 weights = 1.0 / (block.eigenvalues[:r, :c] + self.shift)
                 part = rotated.two_sided(_Part(0, c), _Part(0, r)).dense()
-                solved[f"near.{name}"] = part.view(len(test), r, c).mul_(weights)
+                solved[f"near.{name}"] = (part.view(len(test), r, c) * weights).contiguous()
                 far.append(rotated)
         return {**solved, **packed(Gradients(known.scheme, far, test.values), "test")}
 
@@ -103,7 +104,7 @@ class Eigenbasis(Solver):
         for name, block, mine, theirs in groups:
             vectors = solved.get(f"near.{name}")
             _add_products(block.rotate(mine), theirs, vectors, near, beyond)
-        return near.add_(beyond, alpha=1.0 / self.shift)
+        return near.add_(beyond, alpha=1.0 / float(solved["damping"]))
 
     def quadratic(
         self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int

@@ -223,7 +223,5 @@ def test_gradients_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.M
     problem = PROBLEMS["mlp"]()
     attributor = DataValueEmbedding(problem.task(), _run(problem)).cache([problem.train])
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
-    with pytest.raises(
-        MemoryError, match=r"5 test gradients of 85 numbers needs .* a projection"
-    ):
+    with pytest.raises(MemoryError, match=r"5 test gradients of 85 numbers needs .* a projection"):
         attributor.attribute([problem.train], [problem.test])

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from headwater import AttributionTask, targets
-from headwater.curvature import FullGaussNewton, GaussNewtonOperator, Hessian, streamed
+from headwater.curvature import GaussNewton, GaussNewtonOperator, Hessian, streamed
 from tests import reference_curvature as twins
 from tests.problems import PROBLEMS, Logistic, Problem, Ridge, select, split
 
@@ -86,7 +86,7 @@ def test_the_loss_may_read_attributes_of_the_model() -> None:
 def _refuses(model: nn.Module, loss, batch: tuple[Tensor, ...], words: str) -> None:
     task = AttributionTask(model, loss)
     with pytest.raises(ValueError, match=words):
-        FullGaussNewton().check(task.bind(), task, batch)
+        GaussNewton().check(task.bind(), task, batch)
 
 
 def test_a_loss_that_does_not_call_the_model_once_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_the_output_may_hold_the_logits_among_others(kind: str) -> None:
     task = AttributionTask(Wrapped(problem.model, OUTPUTS[kind]), targets.cross_entropy)
     wanted = twins.gauss_newton(problem.model, problem.loss, problem.train)
     for batch in ((x, y), {"x": x, "labels": y}):
-        FullGaussNewton().check(task.bind(), task, batch)
+        GaussNewton().check(task.bind(), task, batch)
         found = GaussNewtonOperator(task.bind(), task.loss, [batch]).dense()
         assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
@@ -159,7 +159,7 @@ def test_a_language_model_of_transformers_has_its_gauss_newton_matrix() -> None:
     task = AttributionTask(GPT2LMHeadModel(config).double(), loss, layers="*.c_proj")
     tokens = torch.tensor([[1, 2, 3, 0], [4, 1, 0, 0]])
     batch = {"input_ids": tokens, "attention_mask": tokens.ne(0).long()}
-    FullGaussNewton().check(task.bind(), task, batch)
+    GaussNewton().check(task.bind(), task, batch)
     operator = GaussNewtonOperator(task.bind(), loss, [batch])
     v = torch.randn(2, operator.size, dtype=torch.float64)
     model, layout = task.bind(), task.layout
@@ -190,7 +190,7 @@ def test_a_loss_that_reads_the_parameters_is_refused() -> None:
     changed = {k: t + 1.0 for k, t in problem.model.state_dict().items()}
     task = AttributionTask(problem.model, penalised, checkpoints=changed)
     with pytest.raises(ValueError, match="through the model's logits alone, got another"):
-        FullGaussNewton().check(task.bind(), task, problem.train)
+        GaussNewton().check(task.bind(), task, problem.train)
 
 
 def test_no_samples_are_refused() -> None:

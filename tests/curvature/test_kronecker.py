@@ -8,8 +8,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
-from headwater.attributors.source import CapturedSource
 from headwater.curvature import EKFAC, KFAC, KroneckerOperator
+from headwater.gradients.source import CapturedSource
 from headwater.projections import Rademacher
 from tests import reference
 from tests import reference_curvature as twins
@@ -30,8 +30,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def _source(problem: Problem, size: int | list[int] = 4, **task) -> CapturedSource:
     batches = split(problem.train, size)
-    whole = lambda gradients, _: gradients  # noqa: E731
-    return CapturedSource(problem.task(**task), 0, batches, problem.loss, whole)
+    return CapturedSource(problem.task(**task), 0, batches)
 
 
 def _operator(problem: Problem, curvature: KFAC, size: int | list[int] = 4) -> KroneckerOperator:
@@ -226,7 +225,7 @@ def test_projected_gradients_are_refused() -> None:
     source = CapturedSource(
         problem.task(), 0, [problem.train], problem.loss, lambda g, _: g.project(projection)
     )
-    with pytest.raises(ValueError, match="need factored gradients, got DenseGradients; capture"):
+    with pytest.raises(ValueError, match="need factored gradients, got Gradients; capture"):
         EKFAC(labels="empirical").estimate(source)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from headwater import targets
-from headwater.curvature import EmpiricalFisher, GaussNewton, Hessian, RowOperator
-from headwater.gradients import DenseGradients, GradientCapture
+from headwater.curvature import EmpiricalFisher, Hessian, MarginGaussNewton, RowOperator
+from headwater.gradients import GradientCapture, Gradients
 from tests import reference
 from tests.problems import PROBLEMS, Logistic, Problem
 
@@ -24,7 +24,7 @@ def _operator(problem: Problem, curvature) -> tuple[RowOperator, torch.Tensor, t
     return RowOperator(gradients, scale), rows, scale
 
 
-@pytest.fixture(params=[EmpiricalFisher(), GaussNewton()], ids=["fisher", "gauss-newton"])
+@pytest.fixture(params=[EmpiricalFisher(), MarginGaussNewton()], ids=["fisher", "gauss-newton"])
 def curvature(request: pytest.FixtureRequest):
     return request.param
 
@@ -39,7 +39,9 @@ def test_products_and_gram_equal_the_sum_of_outer_products(name: str, curvature)
     assert torch.allclose(operator @ v, wanted @ v, rtol=1e-9, atol=1e-12)
     scaled = rows * scale[:, None]
     assert torch.allclose(operator.gram(), scaled @ scaled.T, rtol=1e-9, atol=1e-12)
-    assert torch.allclose(operator.times(DenseGradients(v.T)), scaled @ v, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(
+        operator.times(Gradients.of_vectors(v.T)), scaled @ v, rtol=1e-9, atol=1e-12
+    )
     c = torch.randn(len(rows), 3, generator=generator, dtype=torch.float64)
     assert torch.allclose(operator.vectors(c).dense(), c.T @ scaled, rtol=1e-9, atol=1e-12)
 
@@ -64,7 +66,7 @@ def test_loss_gradients_follow_from_the_rows(name: str, curvature) -> None:
 def test_with_two_classes_gauss_newton_is_the_hessian_of_logistic_regression() -> None:
     logistic = Logistic(n=12, classes=2)
     problem = logistic.problem()
-    found = _operator(problem, GaussNewton())[0].dense()
+    found = _operator(problem, MarginGaussNewton())[0].dense()
     assert torch.allclose(found, logistic.hessian(logistic.weight), rtol=1e-9, atol=1e-12)
     task = problem.task()
     exact = Hessian(task.bind(), task.loss, [problem.train]).dense()
@@ -73,7 +75,7 @@ def test_with_two_classes_gauss_newton_is_the_hessian_of_logistic_regression() -
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_dtype_is_that_of_the_gradients(dtype: torch.dtype) -> None:
-    operator = RowOperator(DenseGradients(torch.eye(2, dtype=dtype)), torch.ones(2))
+    operator = RowOperator.of(Gradients.of_vectors(torch.eye(2, dtype=dtype)), torch.ones(2))
     assert operator.dtype == dtype
     assert operator.dense().dtype == dtype
     assert operator.gram().dtype == torch.float64
@@ -82,7 +84,7 @@ def test_the_dtype_is_that_of_the_gradients(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("margin", [-800.0, -40.0, 0.0, 40.0, 800.0])
 def test_the_scales_are_finite_at_every_margin(margin: float) -> None:
     m = torch.tensor([margin])
-    rho, sigma = GaussNewton().row_scale(m), GaussNewton().loss_scale(m)
+    rho, sigma = MarginGaussNewton().row_scale(m), MarginGaussNewton().loss_scale(m)
     assert bool(torch.isfinite(rho).all())
     assert float(rho) > 0
     assert bool(torch.isfinite(1 / rho.square()).all())
@@ -93,7 +95,7 @@ def test_gauss_newton_refuses_a_loss_that_is_no_cross_entropy() -> None:
     problem = PROBLEMS["mlp"]()
     task = problem.task(loss=lambda model, batch: model(batch[0]).square().sum(1))
     with pytest.raises(ValueError, match="must be the cross-entropy that belongs to the margin"):
-        GaussNewton().check(task.bind(), task, problem.train)
+        MarginGaussNewton().check(task.bind(), task, problem.train)
     EmpiricalFisher().check(task.bind(), task, problem.train)
 
 
@@ -104,11 +106,11 @@ def test_gauss_newton_accepts_a_margin_of_ones_own() -> None:
     def own(model, batch):
         return targets.margin(model, batch)
 
-    GaussNewton(margin=own).check(task.bind(), task, problem.train)
+    MarginGaussNewton(margin=own).check(task.bind(), task, problem.train)
     with pytest.raises(ValueError, match="belongs to the margin"):
-        GaussNewton(margin=targets.logit).check(task.bind(), task, problem.train)
+        MarginGaussNewton(margin=targets.logit).check(task.bind(), task, problem.train)
 
 
 def test_a_scale_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"scale must have shape \(2,\), got \(3,\)"):
-        RowOperator(DenseGradients(torch.eye(2)), torch.ones(3))
+        RowOperator.of(Gradients.of_vectors(torch.eye(2)), torch.ones(3))

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from headwater import AttributionTask, targets
-from headwater.attributors.source import CapturedSource
-from headwater.curvature import SampledGaussNewton
+from headwater.curvature import ClassGaussNewton
 from headwater.curvature.sampled_labels import (
     check_cross_entropy,
     draw_classes,
     sampled_batches,
     sampled_gradients,
 )
+from headwater.gradients.source import CapturedSource
 from headwater.hashing import uniform
 from tests.problems import PROBLEMS, randomised
 
@@ -186,7 +186,7 @@ def test_all_classes_of_sequences_are_refused() -> None:
     for loss in (targets.cross_entropy, CAUSAL):
         task = _task(loss)
         with pytest.raises(ValueError, match="one label per sample, got sequences of 5 positions"):
-            SampledGaussNewton().check(task.bind(), task, batch)
+            ClassGaussNewton().check(task.bind(), task, batch)
 
 
 class Wrapped(nn.Module):
@@ -207,8 +207,8 @@ def test_all_classes_of_a_model_in_the_manner_of_transformers() -> None:
     x, y = problem.train
     for model, batch in ((problem.model, (x, y)), (Wrapped(problem.model), {"x": x, "labels": y})):
         task = AttributionTask(model, targets.cross_entropy)
-        curvature = SampledGaussNewton(draws=2, seed=1)
+        curvature = ClassGaussNewton(draws=2, seed=1)
         curvature.check(task.bind(), task, batch)
-        source = CapturedSource(task, 0, [batch], task.loss, lambda gradients, _: gradients)
+        source = CapturedSource(task, 0, [batch])
         found.append(curvature.operator(source, {}).dense())
     assert torch.allclose(*found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from headwater.curvature.samples import select_samples
 
 from headwater.curvature import Hessian
-from headwater.curvature.samples import select_samples
 from tests import reference
 from tests.problems import PROBLEMS, select, split
-from tests.systems import row_operator
+from tests.systems import gradients_of, row_operator
 
 CHOSEN = torch.tensor([1, 4, 8])
 
@@ -27,7 +27,7 @@ def test_the_hessian_of_some_samples(size: int | list[int]) -> None:
 
 def test_the_rows_of_some_samples() -> None:
     operator = row_operator()
-    rows = operator.gradients.dense() * operator.scale[:, None]
+    rows = gradients_of(operator).dense() * operator.scale[:, None]
     part = operator.on(CHOSEN)
     assert part.n == 3
     assert torch.allclose(part.dense(), reference.fisher(rows[CHOSEN]), rtol=1e-10)

@@ -69,9 +69,7 @@ class Row:
                 buffer.uniform_(0.5, 1.5)
         generator = torch.Generator().manual_seed(1)
         batch = tuple(draw(n, generator) for draw in self.inputs)
-        batch = tuple(
-            (t.to(dtype) if t.is_floating_point() else t).to(device) for t in batch
-        )
+        batch = tuple((t.to(dtype) if t.is_floating_point() else t).to(device) for t in batch)
         return Case(self, model.to(device=device, dtype=dtype), batch)
 
 

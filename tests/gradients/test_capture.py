@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import BatchEncoding
 
 from headwater import AttributionTask, targets
 from headwater.gradients import GradientCapture, concatenate, per_sample_gradients
 from tests import reference
-from tests.problems import (
-    DTYPE,
-    PROBLEMS,
-    Problem,
-    cross_entropy,
-    perturbed,
-    split,
-)
-
-FACTORED = {
-    "ridge": [""],
-    "logistic": [""],
-    "mlp": ["body.0", "neck", "head"],
-    "mlp with frozen layer": ["neck", "head"],
-    "mlp with frozen weight": ["body.0", "neck"],
-    "sequence": ["first", "second"],
-    "shared linear": ["shared", "head"],
-    "tied weights": ["mix"],
-    "tied weights, linear first": ["mix"],
-    "mixed": ["mid", "head"],
-    "positions first": ["head"],
-    "weight outside": ["head"],
-}
+from tests.awkward_models import Experts
+from tests.problems import PROBLEMS, Problem, cross_entropy, perturbed, randomised, split
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:
@@ -81,22 +58,11 @@ def test_vmap_gradients_equal_a_loop_of_autograd(name: str, problem: Problem) ->
     assert _relative(found, wanted) < 1e-10, name
 
 
-def test_layers_whose_factors_are_not_their_gradient_are_kept_dense(
-    name: str, problem: Problem
-) -> None:
-    task = problem.task()
-    scheme = GradientCapture(task.bind(), task.loss)(problem.train).scheme
-    assert [layer.name for layer in scheme.layers] == FACTORED[name]
-    kept = [p for layer in scheme.layers for p in (layer.weight, layer.bias) if p]
-    assert sorted([*kept, *scheme.rest]) == sorted(task.layout.names), "a parameter got lost"
-
-
 def test_gradients_in_float32_agree(name: str, problem: Problem) -> None:
     wanted = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
-    model = copy.deepcopy(problem.model).float()
-    batch = tuple(t.float() if t.is_floating_point() else t for t in problem.train)
-    task = AttributionTask(model, problem.loss)
-    found = GradientCapture(task.bind(), task.loss)(batch).dense()
+    narrow = problem.to(torch.float32)
+    task = narrow.task()
+    found = GradientCapture(task.bind(), task.loss)(narrow.train).dense()
     assert found.dtype == torch.float32
     assert _relative(found.double(), wanted) < 1e-5, name
 
@@ -164,7 +130,7 @@ def test_gradients_are_captured_under_no_grad() -> None:
         found = GradientCapture(task.bind(), task.loss)(problem.train)
     wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)
     assert _relative(found.dense(), wanted) < 1e-10
-    assert not found.layers[0].errors.requires_grad, "the graph is kept alive"
+    assert not any(t.requires_grad for t in found.tensors().values()), "the graph is kept alive"
 
 
 # Selection ------------------------------------------------------------------------------------
@@ -207,6 +173,11 @@ KINDS = {
     "dict": (lambda x, y: {"x": x, "y": y, "task": None}, lambda b: (b["x"], b["y"])),
     "dataclass": (Sample, lambda b: (b.x, b.y)),
     "named tuple": (Pair, lambda b: (b.x, b.y)),
+    "UserDict": (lambda x, y: UserDict(x=x, y=y), lambda b: (b["x"], b["y"])),
+    "BatchEncoding": (
+        lambda x, y: BatchEncoding({"x": x, "y": y}),
+        lambda b: (b["x"], b["y"]),
+    ),
     "nested": (lambda x, y: {"inputs": (x,), "y": [y]}, lambda b: (b["inputs"][0], b["y"][0])),
 }
 
@@ -226,36 +197,61 @@ def test_batches_may_have_any_structure(kind: str) -> None:
     assert _relative(found, wanted) < 1e-10, kind
 
 
-# Shapes -----------------------------------------------------------------------------------------
+# Batches that differ -----------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    n=st.integers(1, 5),
-    positions=st.integers(0, 4),
-    widths=st.lists(st.integers(1, 6), min_size=2, max_size=4),
-    bias=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_gradients_of_any_shape(
-    n: int, positions: int, widths: list[int], bias: bool, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    layers = [
-        part
-        for d_in, d_out in pairwise(widths)
-        for part in (nn.Linear(d_in, d_out, bias=bias), nn.Tanh())
-    ]
-    model = nn.Sequential(*layers).to(DTYPE)
-    shape = (n, positions, widths[0]) if positions else (n, widths[0])
-    loss = lambda model, batch: model(batch[0]).square().flatten(1).sum(1) + batch[1]  # noqa: E731
-    batch = (torch.randn(shape, dtype=DTYPE), torch.zeros(n, dtype=DTYPE))
-    task = AttributionTask(model, loss)
-    found = GradientCapture(task.bind(), loss)(batch)
-    wanted = reference.per_sample_gradients(model, loss, batch)
-    assert torch.allclose(found.dense(), wanted, rtol=1e-10, atol=1e-12)
-    assert torch.allclose(found.inner(found), wanted @ wanted.T, rtol=1e-9, atol=1e-10)
-    assert torch.allclose(found.squared_norms(), wanted.square().sum(1), rtol=1e-9, atol=1e-10)
+def test_padding_counts_nowhere() -> None:
+    problem = PROBLEMS["padded language model"]()
+    task = problem.task()
+    capture = GradientCapture(task.bind(), task.loss, keep_factors=True)
+    tokens, labels = problem.train
+    whole = capture((tokens, labels))
+    order = (tokens != 0).sum(1).argsort()
+    parts = []
+    for rows in order.split(3):
+        length = int((tokens[rows] != 0).sum(1).max())
+        parts.append(capture((tokens[rows, :length], labels[rows, :length])))
+    joined = concatenate(parts)
+    wanted = reference.per_sample_gradients(problem.model, task.loss, problem.train)[order]
+    assert _relative(joined.dense(), wanted) < 1e-10
+    assert _relative(joined.inner(whole), wanted @ whole.dense().T) < 1e-10
+    for one, other in zip(joined.terms, whole.terms, strict=True):
+        found, moments = one.moments(), other.moments()
+        assert (found is None) == (moments is None)
+        if found is not None and moments is not None:
+            assert found.positions == moments.positions
+            assert _relative(found.inputs, moments.inputs) < 1e-10
+            assert _relative(found.outputs, moments.outputs) < 1e-10
+
+
+def test_rows_that_move_between_samples_are_never_taken_for_fixed_ones() -> None:
+    model = randomised(Experts().double(), seed=0)
+    loss = lambda model, x: model(x).square().sum((1, 2))  # noqa: E731
+    balanced = torch.randn(2, 4, 4, dtype=torch.float64)
+    balanced[:, ::2, 0], balanced[:, 1::2, 0] = 1.0, -1.0  # each expert: 2 positions of each
+    capture = GradientCapture(AttributionTask(model, loss).bind(), loss)
+    capture(balanced)
+    assert not capture.without_rule
+    for seed in range(20):
+        torch.manual_seed(seed)
+        x = torch.randn(6, 4, 4, dtype=torch.float64)
+        wanted = reference.per_sample_gradients(model, loss, x)
+        assert _relative(capture(x).dense(), wanted) < 1e-10
+    assert "experts.0.weight" in capture.without_rule
+
+
+def test_an_expert_that_was_not_called_at_first_is_not_forgotten() -> None:
+    model = randomised(Experts().double(), seed=0)
+    loss = lambda model, x: model(x).square().sum((1, 2))  # noqa: E731
+    x = torch.randn(6, 3, 4, dtype=torch.float64)
+    x[:3, :, 0], x[3:, :, 0] = 1.0, -1.0
+    capture = GradientCapture(AttributionTask(model, loss).bind(), loss)
+    parts = [capture(x[:3]), capture(x[3:]), capture(x)]
+    for part, batch in zip(parts, (x[:3], x[3:], x), strict=True):
+        assert _relative(part.dense(), reference.per_sample_gradients(model, loss, batch)) < 1e-10
+    both = torch.cat([x, x])
+    wanted = reference.per_sample_gradients(model, loss, both)
+    assert _relative(concatenate([*parts[:2], parts[2]]).dense(), wanted) < 1e-10
 
 
 def test_margin_gradients_are_those_of_the_loss_up_to_the_error_probability() -> None:

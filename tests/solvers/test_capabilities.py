@@ -9,12 +9,13 @@ from headwater.attributors import InfluenceFunction, RelatIF
 from headwater.curvature import (
     EKFAC,
     KFAC,
+    ClassGaussNewton,
     Curvature,
     EmpiricalFisher,
     ExactHessian,
-    FullGaussNewton,
     GaussNewton,
-    SampledGaussNewton,
+    MarginGaussNewton,
+    MarginKernel,
     curvatures_that_offer,
 )
 from headwater.solvers import (
@@ -29,15 +30,16 @@ from headwater.solvers import (
 )
 from tests.problems import PROBLEMS
 
-FISHERS, KRONECKER = {"EmpiricalFisher", "GaussNewton"}, {"KFAC", "EKFAC"}
+FISHERS, KRONECKER = {"EmpiricalFisher", "MarginGaussNewton", "MarginKernel"}, {"KFAC", "EKFAC"}
 CURVATURES: dict[str, Curvature] = {
     type(curvature).__name__: curvature
     for curvature in (
         ExactHessian(),
-        FullGaussNewton(),
-        EmpiricalFisher(),
         GaussNewton(),
-        SampledGaussNewton(),
+        EmpiricalFisher(),
+        MarginGaussNewton(),
+        MarginKernel(),
+        ClassGaussNewton(),
         KFAC(),
         EKFAC(),
     )
@@ -46,9 +48,9 @@ PAIRS: list[tuple[Solver, set[str]]] = [
     (Explicit(5.0), set(CURVATURES)),
     (ConjugateGradient(5.0), set(CURVATURES)),
     (Lanczos(5.0, rank=3), set(CURVATURES)),
-    (LiSSA(5.0, depth=5, batch_size=4), {"ExactHessian", "FullGaussNewton", *FISHERS}),
+    (LiSSA(5.0, depth=5, batch_size=4), {"ExactHessian", "GaussNewton", *FISHERS}),
     (DataInf(5.0), FISHERS),
-    (Woodbury(5.0), {"SampledGaussNewton", *FISHERS}),
+    (Woodbury(5.0), {"ClassGaussNewton", *FISHERS}),
     (Eigenbasis(5.0), KRONECKER),
     (ConjugateGradient(5.0, preconditioner=Eigenbasis(5.0)), KRONECKER),
 ]
@@ -72,10 +74,10 @@ def test_what_is_accepted_runs_and_all_else_is_refused(solver, allowed, name) ->
 def test_the_refusal_names_what_would_do() -> None:
     task = PROBLEMS["mlp"]().task()
     with pytest.raises(ValueError) as refused:
-        InfluenceFunction(task, DataInf(1.0), SampledGaussNewton())
+        InfluenceFunction(task, DataInf(1.0), ClassGaussNewton())
     assert str(refused.value) == (
-        "DataInf needs a curvature that offers one row a sample, got SampledGaussNewton; "
-        "use EmpiricalFisher or GaussNewton, or ConjugateGradient as solver"
+        "DataInf needs a curvature that offers one row per sample, got ClassGaussNewton; "
+        "use EmpiricalFisher or MarginGaussNewton or MarginKernel, or ConjugateGradient as solver"
     )
     with pytest.raises(ValueError, match=r"an eigenbasis of its own, got ExactHessian; use EKFAC"):
         InfluenceFunction(task, Eigenbasis(1.0))

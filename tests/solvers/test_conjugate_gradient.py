@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headwater.gradients import DenseGradients
+from headwater.gradients import Gradients
 from headwater.solvers import ConjugateGradient
 from tests import reference
 from tests.systems import Matrix, random, row_operator
@@ -94,13 +94,13 @@ def test_cg_refuses_arguments_out_of_range(arguments) -> None:
 
 
 def test_solutions_that_did_not_converge_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    operator, test = Matrix(-torch.eye(3, dtype=torch.float64)), DenseGradients(random(4, 3))
+    operator, test = Matrix(-torch.eye(3, dtype=torch.float64)), Gradients.of_vectors(random(4, 3))
     solver = ConjugateGradient(damping=0.1)
-    solved = solver.precondition(operator, {}, test)
+    solved = solver.solve_gradients(operator, {}, test)
     assert not bool(solved["converged"].any())
-    solver.self_inner(operator, {}, test)
+    solver.quadratic(operator, {}, test, 1)
     message = "4 of 4 solutions did not converge, worst relative residual 1 after 0 steps"
     assert [message in found for found in caplog.messages] == [True, True]
     caplog.clear()
-    ConjugateGradient(damping=2.0).precondition(operator, {}, test)
+    ConjugateGradient(damping=2.0).solve_gradients(operator, {}, test)
     assert not caplog.messages

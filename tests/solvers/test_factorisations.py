@@ -6,12 +6,12 @@ import psutil
 import pytest
 import torch
 
-from headwater.curvature import GaussNewton, Hessian, RowOperator
-from headwater.gradients import DenseGradients
+from headwater.curvature import Hessian, MarginGaussNewton, RowOperator
+from headwater.gradients import Gradients
 from headwater.solvers import Explicit, Woodbury
 from tests import reference
 from tests.problems import PROBLEMS
-from tests.systems import Matrix, random, row_operator
+from tests.systems import Matrix, gradients_of, random, row_operator
 
 
 def test_explicit_solves_an_indefinite_system() -> None:
@@ -26,7 +26,10 @@ def test_explicit_solves_an_indefinite_system() -> None:
 def test_explicit_refuses_a_singular_matrix() -> None:
     operator = Matrix(torch.zeros(3, 3, dtype=torch.float64))
     solver = Explicit(damping=0.0)
-    with pytest.raises(ValueError, match=r"must not be singular.* raise the damping"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be positive definite, or .*a singular matrix of size 3 .* damping > 0",
+    ):
         solver.solve(operator, solver.prepare(operator), torch.ones(1, 3, dtype=torch.float64))
 
 
@@ -69,10 +72,10 @@ def test_woodbury_refuses_no_damping() -> None:
 def test_woodbury_of_samples_that_are_surely_wrong() -> None:
     # p = e^-50: the row has almost no curvature, and the largest loss gradient of all.
     margins = torch.tensor([-50.0, 1.0, 60.0], dtype=torch.float64)
-    g, scale = random(3, 5), GaussNewton().row_scale(margins)
-    operator = RowOperator(DenseGradients(g, margins), scale)
+    g, scale = random(3, 5), MarginGaussNewton().row_scale(margins)
+    operator = RowOperator.of(Gradients.of_vectors(g, margins), scale)
     solver = Woodbury(damping=0.1)
-    found = solver.self_inner(operator, solver.prepare(operator), operator.gradients)
+    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 1)
     inverse = reference.damped_inverse(reference.fisher(g, scale), 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-8)
 
@@ -81,8 +84,8 @@ def test_woodbury_of_samples_that_are_surely_wrong() -> None:
 def test_woodbury_norms_of_rows_of_any_scale(scale: float) -> None:
     g, scales = random(12, 20), torch.ones(12, dtype=torch.float64)
     scales[[0, 5]] = scale
-    operator = RowOperator(DenseGradients(g), scales)
+    operator = RowOperator.of(Gradients.of_vectors(g), scales)
     solver = Woodbury(damping=0.1)
     inverse = reference.damped_inverse(reference.fisher(g, scales), 0.1)
-    found = solver.squared_solution_norms(operator, solver.prepare(operator), operator.gradients)
+    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 2)
     assert torch.allclose(found, (g @ inverse).square().sum(1), rtol=1e-5)

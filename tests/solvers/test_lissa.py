@@ -10,7 +10,7 @@ from headwater.curvature import Hessian
 from headwater.solvers import LiSSA
 from tests import reference
 from tests.problems import PROBLEMS, split
-from tests.systems import Matrix, random, row_operator
+from tests.systems import Matrix, gradients_of, random, row_operator
 
 
 def _batches(n: int, size: int, steps: int, seed: int) -> list[Tensor]:
@@ -23,7 +23,7 @@ def _batches(n: int, size: int, steps: int, seed: int) -> list[Tensor]:
 def test_lissa_is_its_recursion(batch_size: int, repeats: int) -> None:
     # dattri swaps the two numbers of this test (D8).
     operator, b = row_operator(), random(20, seed=2)
-    rows = operator.gradients.dense() * operator.scale[:, None]
+    rows = gradients_of(operator).dense() * operator.scale[:, None]
     drawn = iter(_batches(12, min(batch_size, 12), 5 * repeats, seed=7))
     wanted = torch.zeros(20, dtype=torch.float64)
     for _ in range(repeats):
@@ -85,7 +85,7 @@ def test_lissa_on_mini_batches_comes_near_the_inverse() -> None:
 def test_stopping_early_is_a_hidden_damping(depth: int) -> None:
     # Σ_{t≤J} (1 - μ/s)^t / s = (1 - (1 - μ/s)^(J+1)) / μ, and (J+1)/s where μ = 0.
     operator = row_operator(n=2, p=5)
-    flat = torch.linalg.svd(operator.gradients.dense())[2][2:]
+    flat = torch.linalg.svd(gradients_of(operator).dense())[2][2:]
     found = LiSSA(0.0, 50.0, depth=depth, batch_size=2).solve(operator, {}, flat).value
     assert torch.allclose(found, flat * (depth + 1) / 50.0, rtol=1e-9, atol=1e-12)
 

@@ -54,7 +54,10 @@ def test_the_damping_of_the_preconditioner_is_its_own() -> None:
 def test_a_preconditioner_that_is_not_positive_stops_its_rows_unconverged() -> None:
     # Without the residual term M is singular: a right-hand side outside of it cannot be started.
     operator = Matrix(torch.diag(torch.tensor([4.0, 1.0], dtype=torch.float64)))
-    state = {"values": torch.tensor([4.0]).double(), "vectors": torch.tensor([[1.0, 0.0]]).double()}
+    state = {
+        "eigenvalues": torch.tensor([4.0]).double(),
+        "vectors": torch.tensor([[1.0, 0.0]]).double(),
+    }
     low = Lanczos(damping=0.1, rank=1, residual=False)
     solver = ConjugateGradient(0.1, 20, preconditioner=low)
     solution = solver.solve(operator, state, torch.eye(2, dtype=torch.float64))

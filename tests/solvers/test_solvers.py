@@ -11,10 +11,10 @@ from torch import Tensor
 
 from headwater import solvers
 from headwater.curvature import RowOperator
-from headwater.gradients import DenseGradients
+from headwater.gradients import Gradients
 from headwater.solvers import ConjugateGradient, DataInf, Explicit, Lanczos, LiSSA, Solver, Woodbury
 from tests import reference
-from tests.systems import random, row_operator
+from tests.systems import gradients_of, random, row_operator
 
 
 def _damped_inverse(g: Tensor, scale: Tensor, damping: float) -> Tensor:
@@ -79,7 +79,7 @@ def test_the_solution_is_that_of_the_dense_inverse(row, n, p, damping) -> None:
     operator, rhs = row_operator(n, p), random(3, p, seed=2)
     solver = row.make(damping)
     solution = solver.solve(operator, solver.prepare(operator), rhs)
-    wanted = rhs @ row.inverse(operator.gradients.dense(), operator.scale, damping)
+    wanted = rhs @ row.inverse(gradients_of(operator).dense(), operator.scale, damping)
     assert torch.allclose(solution.value, wanted, rtol=1e-9, atol=1e-10)
     assert bool(solution.converged.all()) or not row.exact
 
@@ -107,22 +107,22 @@ def test_right_hand_sides_do_not_see_each_other(row) -> None:
 
 
 def test_inner_products_are_those_of_the_solution(row) -> None:
-    operator, test = row_operator(), DenseGradients(random(3, 20, seed=2))
+    operator, test = row_operator(), Gradients.of_vectors(random(3, 20, seed=2))
     solver = row.make(0.1)
     state = solver.prepare(operator)
-    solved = solver.precondition(operator, state, test)
-    train = operator.gradients
+    solved = solver.solve_gradients(operator, state, test)
+    train = gradients_of(operator)
     wanted = train.dense() @ solver.solve(operator, state, test.dense()).value.T
     for rows in (slice(0, 12), slice(3, 7)):
-        found = solver.inner(train[rows], rows, operator.scale[rows], solved)
+        found = solver.score(train[rows], rows, solved)
         assert torch.allclose(found, wanted[rows], rtol=1e-8, atol=1e-10)
 
 
 def test_self_inner_products_are_the_diagonal(row) -> None:
     operator = row_operator()
     solver = row.make(0.1)
-    found = solver.self_inner(operator, solver.prepare(operator), operator.gradients)
-    g = operator.gradients.dense()
+    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 1)
+    g = gradients_of(operator).dense()
     inverse = row.inverse(g, operator.scale, 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-9)
 
@@ -132,14 +132,14 @@ def test_rows_of_tiny_scale_keep_their_accuracy(row, scale: float) -> None:
     # A sample that is surely right or surely wrong has √(p(1-p)) ≈ 0, but a gradient of its own.
     g, scales = random(12, 20), torch.ones(12, dtype=torch.float64)
     scales[[0, 5]] = scale
-    operator = RowOperator(DenseGradients(g), scales)
+    operator = RowOperator.of(Gradients.of_vectors(g), scales)
     solver = row.make(0.1)
     state = solver.prepare(operator)
     kernel = g @ row.inverse(g, scales, 0.1) @ g.T
-    found = solver.self_inner(operator, state, operator.gradients)
+    found = solver.quadratic(operator, state, gradients_of(operator), 1)
     assert torch.allclose(found, kernel.diagonal(), rtol=1e-7), "self-influence lost its digits"
-    solved = solver.precondition(operator, state, operator.gradients)
-    found = solver.inner(operator.gradients, slice(0, 12), scales, solved)
+    solved = solver.solve_gradients(operator, state, gradients_of(operator))
+    found = solver.score(gradients_of(operator), slice(0, 12), solved)
     assert torch.allclose(found, kernel, rtol=1e-7, atol=1e-9)
 
 
@@ -151,8 +151,8 @@ def test_the_state_is_made_of_tensors_and_is_not_changed(row) -> None:
     rhs = random(3, 20)
     kept = rhs.clone()
     solver.solve(operator, state, rhs)
-    solver.precondition(operator, state, DenseGradients(rhs))
-    solver.self_inner(operator, state, operator.gradients)
+    solver.solve_gradients(operator, state, Gradients.of_vectors(rhs))
+    solver.quadratic(operator, state, gradients_of(operator), 1)
     assert all(torch.equal(state[name], t) for name, t in before.items())
     assert torch.equal(rhs, kept), "the right-hand sides were changed"
 
@@ -169,9 +169,9 @@ def test_the_state_depends_neither_on_the_damping_nor_on_right_hand_sides(row) -
 def test_squared_norms_are_those_of_the_solutions(row) -> None:
     operator = row_operator()
     solver = row.make(0.1)
-    state, train = solver.prepare(operator), operator.gradients
+    state, train = solver.prepare(operator), gradients_of(operator)
     wanted = solver.solve(operator, state, train.dense()).value.square().sum(1)
-    found = solver.squared_solution_norms(operator, state, train)
+    found = solver.quadratic(operator, state, train, 2)
     assert torch.allclose(found, wanted, rtol=1e-8)
 
 
@@ -179,19 +179,21 @@ def test_squared_norms_are_those_of_the_solutions(row) -> None:
 def test_squared_norms_of_rows_of_tiny_scale(row, scale: float) -> None:
     g, scales = random(12, 20), torch.ones(12, dtype=torch.float64)
     scales[[0, 5]] = scale
-    operator = RowOperator(DenseGradients(g), scales)
+    operator = RowOperator.of(Gradients.of_vectors(g), scales)
     solver = row.make(0.1)
     inverse = row.inverse(g, scales, 0.1)
-    found = solver.squared_solution_norms(operator, solver.prepare(operator), operator.gradients)
+    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 2)
     assert torch.allclose(found, (g @ inverse).square().sum(1), rtol=1e-5)
 
 
 def test_float32(row) -> None:
-    operator = RowOperator(DenseGradients(random(12, 20).float()), torch.ones(12))
+    operator = RowOperator.of(Gradients.of_vectors(random(12, 20).float()), torch.ones(12))
     rhs = random(2, 20).float()
     solver = row.make(1.0)
     solution = solver.solve(operator, solver.prepare(operator), rhs)
-    wanted = rhs.double() @ row.inverse(operator.gradients.dense().double(), operator.scale, 1.0)
+    wanted = rhs.double() @ row.inverse(
+        gradients_of(operator).dense().double(), operator.scale, 1.0
+    )
     assert solution.value.dtype == torch.float32
     assert torch.allclose(solution.value.double(), wanted, rtol=1e-3, atol=1e-5)
 

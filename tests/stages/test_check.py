@@ -64,11 +64,11 @@ BAD = {
         ("methods", "trak-1", "damping"), {"mnist-lr": 1.0}, "must be given for mnist-mlp",
     ),
     "dimension of a store": (
-        ("stores", "projected", "projection", "dimension"), "auto", "stores.projected.projection: a workf",
+        ("stores", "projected", "projection", "dimension"), "auto", "stores.projected: a projection in",
     ),
     "dimension of a method": (
         ("methods", "fisher-1", "projection"), {"kind": "Rademacher", "dimension": "auto"},
-        "methods.fisher-1.projection: a workflow needs its dimension as a number",
+        "methods.fisher-1: a projection in a workflow needs its dimension as a number",
     ),
     "no projection": (("stores", "projected", "projection"), None, "needs a projection"),
     "unknown projection": (("stores", "projected", "projection", "kind"), "JL", "must be one of"),
