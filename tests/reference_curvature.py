@@ -88,11 +88,23 @@ def sampled_labels(model: nn.Module, batch: Any, draws: int = 1, seed: int = 0) 
     return torch.cat(inputs), torch.tensor(labels)
 
 
-def _recorded(module: nn.Linear, seen: list[tuple[Tensor, Tensor]]) -> None:
-    """Make a Linear module keep its inputs and its outputs, which keep their gradients."""
+def _inputs(module: nn.Module, x: Tensor) -> Tensor:
+    """What the weight of a layer is multiplied with at each position, (positions, d_in)."""
+    if isinstance(module, nn.Embedding):
+        return F.one_hot(x.flatten(), module.num_embeddings).to(module.weight.dtype)
+    if isinstance(module, nn.Conv2d):
+        return F.unfold(
+            x, module.kernel_size, module.dilation, module.padding, module.stride
+        ).mT.flatten(0, 1)
+    return x.reshape(-1, x.shape[-1])
+
+
+def _recorded(module: nn.Module, seen: list[tuple[Tensor, Tensor]]) -> None:
+    """Make a layer keep its inputs and its outputs, which keep their gradients."""
+    plain = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        z = F.linear(x, module.weight, module.bias)
+        z = plain(x)
         if not z.requires_grad:
             z.requires_grad_()
         z.retain_grad()
@@ -102,26 +114,40 @@ def _recorded(module: nn.Linear, seen: list[tuple[Tensor, Tensor]]) -> None:
     module.forward = forward
 
 
-def _pairs(module: nn.Linear, seen: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """(a, e) of every position of every call, a with a 1 at the end for a trainable bias."""
+def _pairs(module: nn.Module, seen: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """(a, e) of every position of every call, a with a 1 at the end for a trainable bias.
+
+    Of several positions those that no gradient reaches are left out.
+    """
     one = [torch.ones(1, dtype=module.weight.dtype)]
-    has_bias = module.bias is not None and module.bias.requires_grad
+    bias = getattr(module, "bias", None)
+    has_bias = bias is not None and bias.requires_grad
     found = []
     for x, z in seen:
         errors = torch.zeros_like(z) if z.grad is None else z.grad
-        d_in, d_out = x.shape[-1], z.shape[-1]
-        for a, e in zip(x.reshape(-1, d_in), errors.reshape(-1, d_out), strict=True):
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            errors = errors.masked_fill((x == module.padding_idx).unsqueeze(-1), 0.0)
+        if isinstance(module, nn.Conv2d):
+            errors = errors.flatten(2).mT
+        for a, e in zip(_inputs(module, x), errors.reshape(-1, errors.shape[-1]), strict=True):
             found.append((torch.cat([a, *one]) if has_bias else a, e))
-    return found
+    return found if len(found) == 1 else [(a, e) for a, e in found if bool(e.any())]
+
+
+def _matrix(module: nn.Module, weight: Tensor) -> Tensor:
+    """The weight of a layer, or its entries' places, as (d_out, d_in)."""
+    return weight.T if isinstance(module, nn.Embedding) else weight.flatten(1)
 
 
 def layer_factors(model: nn.Module, loss: Function, batch: Any) -> dict[str, list[list[Any]]]:
-    """(a, e) of each Linear layer whose whole gradient is Σ_t e aᵀ: layer, sample, position."""
+    """(a, e) of each layer whose weight has the whole gradient Σ_t e aᵀ: layer, sample, position."""
     model = copy.deepcopy(model).eval()
     layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.weight.requires_grad
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding))
+        and module.weight.requires_grad
+        and getattr(module, "groups", 1) == 1
     }
     seen: dict[str, list] = {name: [] for name in layers}
     for name, module in layers.items():
@@ -135,29 +161,41 @@ def layer_factors(model: nn.Module, loss: Function, batch: Any) -> dict[str, lis
         for name, module in layers.items():
             pairs = _pairs(module, seen[name])
             found[name].append(pairs)
-            own = sum(torch.outer(e, a[: module.in_features]) for a, e in pairs)
-            if not torch.allclose(own, module.weight.grad, atol=1e-12):
+            wanted = _matrix(module, module.weight.grad)
+            own = sum((torch.outer(e, a[: wanted.shape[1]]) for a, e in pairs), 0 * wanted)
+            if not torch.allclose(own, wanted, atol=1e-12):
                 found[name].append("more than its factors")
     return {name: pairs for name, pairs in found.items() if "more than its factors" not in pairs}
 
 
-def kronecker_factors(samples: list[list[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
-    """A, the mean of a aᵀ over all positions, and S, the mean over samples of Σ_t e eᵀ."""
+def kronecker_factors(
+    samples: list[list[tuple[Tensor, Tensor]]], reduce: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A, the mean of a aᵀ over all positions, and S, the mean over samples of Σ_t e eᵀ.
+
+    Reduced, each sample has one position: the mean of its inputs, and the sum of its e.
+    """
+    if reduce:
+        samples = [
+            [(sum(a for a, _ in pairs) / len(pairs), sum(e for _, e in pairs))] for pairs in samples
+        ]
     positions = [pair for pairs in samples for pair in pairs]
     inputs = sum(torch.outer(a, a) for a, _ in positions) / len(positions)
     return inputs, sum(torch.outer(e, e) for _, e in positions) / len(samples)
 
 
-def kfac_block(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
+def kfac_block(samples: list[list[tuple[Tensor, Tensor]]], reduce: bool = False) -> Tensor:
     """S ⊗ A, for gradients (d_out, d_in (+ 1)) flattened row by row."""
-    inputs, errors = kronecker_factors(samples)
+    inputs, errors = kronecker_factors(samples, reduce)
     return torch.kron(errors, inputs)
 
 
-def ekfac_block(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
-    """Q diag(mean of (Qᵀg)²) Qᵀ with Q = Q_S ⊗ Q_A."""
-    inputs, errors = kronecker_factors(samples)
-    basis = torch.kron(torch.linalg.eigh(errors)[1], torch.linalg.eigh(inputs)[1])
+def ekfac_block(samples: list[list[tuple[Tensor, Tensor]]], reduce: bool = False) -> Tensor:
+    """Q diag(mean of (Qᵀg)²) Qᵀ with Q = Q_S ⊗ Q_A; of one-hot inputs Q_A = I."""
+    inputs, errors = kronecker_factors(samples, reduce)
+    one_hot = torch.equal(inputs, torch.diag(inputs.diag()))
+    basis = torch.eye(len(inputs)).to(inputs) if one_hot else torch.linalg.eigh(inputs)[1]
+    basis = torch.kron(torch.linalg.eigh(errors)[1].contiguous(), basis.contiguous())
     gradients = [sum(torch.outer(e, a) for a, e in pairs).flatten() for pairs in samples]
     moments = sum((basis.T @ g).square() for g in gradients) / len(samples)
     return basis @ torch.diag(moments) @ basis.T
@@ -170,21 +208,18 @@ def layer_fisher(samples: list[list[tuple[Tensor, Tensor]]]) -> Tensor:
 
 
 def kronecker(model: nn.Module, loss: Function, batch: Any, block: Any) -> Tensor:
-    """One block a layer, and the mean squared gradients of all other parameters, (p, p)."""
-    names = [name for name, p in model.named_parameters() if p.requires_grad]
-    sizes = [p.numel() for p in model.parameters() if p.requires_grad]
-    starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+    """One block per layer, and the mean squared gradients of all other parameters, (p, p)."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    places, start = {}, 0
+    for name, p in trainable.items():
+        places[name] = torch.arange(start, start + p.numel()).view(p.shape)
+        start += p.numel()
     matrix = torch.diag(per_sample_gradients(model, loss, batch).square().mean(0))
     for name, samples in layer_factors(model, loss, batch).items():
-        prefix = f"{name}." if name else ""
-        a, e = samples[0][0]
-        d_in = model.get_submodule(name).in_features
-        places = []
-        for row in range(len(e)):
-            weight = starts[f"{prefix}weight"] + row * d_in
-            places += list(range(weight, weight + d_in))
-            if len(a) > d_in:
-                places.append(starts[f"{prefix}bias"] + row)
-        where = torch.tensor(places)
+        prefix, module = (f"{name}." if name else ""), model.get_submodule(name)
+        where = _matrix(module, places[f"{prefix}weight"])
+        if f"{prefix}bias" in places:
+            where = torch.cat([where, places[f"{prefix}bias"][:, None]], 1)
+        where = where.flatten()
         matrix[where[:, None], where] = block(samples)
     return matrix

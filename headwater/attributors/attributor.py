@@ -13,7 +13,8 @@ from torch import Tensor
 from headwater.attributors.method import Method, Rows
 from headwater.attributors.scoring import self_scores, solve_into, written
 from headwater.attributors.tokens import Side, token_scores
-from headwater.batches import Batch
+from headwater.batches import Batch, to_device
+from headwater.checks import check_finite
 from headwater.gradients.captured import CapturedGradients
 from headwater.gradients.source import CapturedSource
 from headwater.loader import Check, LoadedData
@@ -64,7 +65,10 @@ class Attributor(Method):
         data = LoadedData(train_loader, "train_loader", self.task.memory_budget // 4)
         sources = self.open(data)
         for source in sources:
-            self.check(source, data.first)
+            first = to_device(data.first, source.device)
+            with torch.no_grad():
+                check_finite("the loss", source.model.values(self.task.loss, first))
+            self.check(source, first)
         self.capture([source.gradients for source in sources], "training gradients")
         states = [self.prepare(source) for source in sources]
         data.finish()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.method import Rows
-from headwater.batches import Batch, batch_size, tensors_of, to_device
+from headwater.batches import Batch, batch_size, tensors_of
 from headwater.checks import check_finite
 from headwater.curvature.sample_operator import SampleTable
 from headwater.gradients import GradientCapture, Gradients
@@ -71,10 +71,6 @@ class TrajectoryAttributor(Attributor):
     def solved_width(self, source: GradientSource) -> int:
         """Return the size of u and its copies."""
         return COPIES * self.task.layout.size
-
-    def check(self, source: GradientSource, batch: Batch) -> None:
-        """Refuse a loss that is reduced."""
-        source.model.values(self.task.loss, to_device(batch, source.device))
 
     def prepare(self, source: GradientSource) -> State:
         """Check the data and the steps."""

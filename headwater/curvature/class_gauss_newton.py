@@ -108,7 +108,9 @@ class ClassGaussNewton(Curvature):
                 if done == 0:
                     needed = 2 * self._others * rows.nbytes * source.n // max(1, n)
                     advice = "use fewer draws, or GaussNewton with ConjugateGradient"
-                    check_memory("the gradients of other classes", needed, advice, rows.device)
+                    check_memory(
+                        "a gradient for each draw of another class", needed, advice, rows.device
+                    )
                 if self.draws is None:
                     weight = torch.exp(-rows.values.to(torch.float64))
                 else:  # 1 - p_y, shared by the draws

@@ -204,7 +204,9 @@ def _check_size(block: Gradients) -> None:
             d_out, d_in = term.matrix.d_out, term.matrix.columns
             numbers += d_out**2 + (d_in**2 if isinstance(term, Outer) else d_in)
     advice = "leave out layers of many inputs or outputs with layers="
-    check_memory("the Kronecker factors", 4 * 8 * numbers, advice, block.device)
+    check_memory(
+        "a pair of Kronecker factors for each weight", 4 * 8 * numbers, advice, block.device
+    )
 
 
 def _descending(moment: Tensor) -> tuple[Tensor, Tensor]:

@@ -141,7 +141,9 @@ class RowOperator(SampleOperator):
             first = next(iter(self.source.train_blocks()))
             needed = 2 * self.n * first.nbytes // max(1, len(first))
             advice = "use a solver that reads them in order, such as ConjugateGradient"
-            check_memory(f"all gradients of {self.n:,} samples", needed, advice, self.device)
+            check_memory(
+                f"a copy of the gradients of {self.n:,} samples", needed, advice, self.device
+            )
             self._kept = concatenate(list(self.source.train_blocks()))
         samples = samples.to(self.device)
         return RowOperator.of(self._kept[samples], self.scale[samples])

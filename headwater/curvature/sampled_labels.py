@@ -48,7 +48,7 @@ def sampled_gradients(
         seed: of the draws.
         loss: what `check_cross_entropy` returned: the cross-entropy, plain or causal.
     """
-    capture = GradientCapture(model, loss)
+    capture = GradientCapture(model, loss, keep_factors=True)
     done = 0
     for batch in batches:
         for drawn in sampled_batches(model, batch, draws, seed, done, loss):

@@ -113,8 +113,7 @@ class GradientSource(ABC):
     def factor_blocks(self) -> Iterator[Gradients]:
         """Yield the training gradients before `represent`, with inputs and output gradients.
 
-        Where what is kept has been formed or projected they are captured anew, in another pass over
-        the data.
+        Where what is kept has been formed or projected they are captured anew, in another pass.
         """
         if self.keeps_factors:
             yield from self.train_blocks()

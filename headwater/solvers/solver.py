@@ -178,7 +178,7 @@ def formed_blocks(test: Gradients) -> Iterator[Tensor]:
     """
     m, p = len(test), test.dimension
     advice = "attribute fewer test samples at a time, or use Woodbury, Eigenbasis or a projection"
-    what = f"solutions for {m:,} test samples and {p:,} parameters"
+    what = f"a solution for each of {m:,} test samples and {p:,} parameters"
     check_memory(what, 2 * m * p * test.dtype.itemsize, advice, test.device)
     for rows in list(row_blocks(m, p, test.device, numbers=LARGE)) or [slice(0)]:
         yield test[rows].dense()
