@@ -11,7 +11,7 @@ import pytest
 
 from headwater import attributors, curvature, projections, solvers, targets
 from headwater.attributors import RPS, TRAK, ExactTRAK, KNNShapley, ProjectedInfluence, RelatIF
-from headwater.curvature import EKFAC, KFAC, Curvature, SampledGaussNewton
+from headwater.curvature import EKFAC, KFAC, ClassGaussNewton, Curvature
 from headwater.projections import (
     FactGraSS,
     Gaussian,
@@ -96,9 +96,9 @@ def _refused() -> Iterator[tuple[type, dict[str, object], str]]:
         yield kind, {"labels": "true"}, "labels must be one of sampled, empirical"
         yield kind, {"draws": 0}, "draws must be >= 1"
         yield kind, {"seed": -1}, "seed must be >= 0"
-    yield SampledGaussNewton, {"draws": 0}, "draws of other classes must be > 0"
-    yield SampledGaussNewton, {"draws": None, "classes": 1}, "draws of other classes must be > 0"
-    yield SampledGaussNewton, {"seed": -1}, "seed must be >= 0"
+    yield ClassGaussNewton, {"draws": 0}, "draws of other classes must be > 0"
+    yield ClassGaussNewton, {"draws": None, "classes": 1}, "draws of other classes must be > 0"
+    yield ClassGaussNewton, {"seed": -1}, "seed must be >= 0"
     for kind in (Rademacher, Gaussian, SparseJL, RandomMask, GraSS, FactGraSS):
         yield kind, {"dimension": 0}, "dimension must be > 0"
         yield kind, {"dimension": 2, "seed": -1}, "seed must be >= 0"

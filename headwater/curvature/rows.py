@@ -61,7 +61,7 @@ class RowOperator(SampleOperator):
             free.
 
     Raises:
-        ValueError: if there is not one factor per gradient, or no gradient.
+        ValueError: if there is no gradient, or not one factor for each.
 
     Example:
         >>> g = Gradients.of_vectors(torch.eye(2))
@@ -77,10 +77,10 @@ class RowOperator(SampleOperator):
         samples: int | None = None,
         budget: int | None = None,
     ) -> None:
-        if tuple(scale.shape) != (source.n,) or not len(scale):
-            raise ValueError(
-                f"scale must have shape ({source.n},) and at least one row, got {tuple(scale.shape)}"
-            )
+        if tuple(scale.shape) != (source.n,):
+            raise ValueError(f"scale must have shape ({source.n},), got {tuple(scale.shape)}")
+        if not source.n:
+            raise ValueError("an operator made of rows needs gradients, got none")
         self.source, self.scale = source, scale.to(torch.float64)
         self.n, self.samples = source.n, source.n if samples is None else samples
         self._budget = budget
@@ -202,17 +202,17 @@ class RowOperator(SampleOperator):
             start += len(block)
 
     def panels(self) -> Iterator[tuple[Gradients, slice]]:
-        """Yield the gradients in as few blocks as a share of the memory allows, and their rows."""
+        """Yield the gradients in as few blocks as the budget allows, and their rows."""
         budget = default_budget(self.device) if self._budget is None else self._budget
         waiting: list[Gradients] = []
         size = start = stop = 0
         for block in self.source.train_blocks():
-            if waiting and size + block.nbytes > budget:
-                yield concatenate(waiting), slice(start, stop)
-                waiting, size, start = [], 0, stop
             waiting.append(block)
             size, stop = size + block.nbytes, stop + len(block)
-        yield concatenate(waiting), slice(start, stop)
+            if size >= budget or stop == self.n:
+                del block
+                yield concatenate(waiting), slice(start, stop)
+                waiting, size, start = [], 0, stop
 
 
 def group_products(left: Gradients, right: Gradients) -> Iterator[Tensor]:

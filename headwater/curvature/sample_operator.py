@@ -59,7 +59,7 @@ class SampleTable:
             IndexError: if a number is not that of a sample.
         """
         if len(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < self.n:
-            raise IndexError(f"samples must be in 0..{self.n - 1}, got {int(samples[-1])}")
+            raise IndexError(f"samples must be in 0..{self.n - 1}, got {samples.tolist()}")
         chosen = []
         which, counts = torch.bucketize(samples, self._ends, right=True).unique_consecutive(
             return_counts=True

@@ -29,7 +29,7 @@ __all__ = ["GradientCapture"]
 class GradientCapture:
     """Capture the exact gradients of f for each sample of a batch, each term in its cheapest form.
 
-    On its first batch it compares what the rules give with one backward pass per sample, on two
+    On its first batch it compares what the rules give with one backward pass per sample, on a few
     samples. Parameters whose gradient is not what their layers' rules say (used outside of their
     module, layers without a rule) are differentiated sample by sample instead.
 
@@ -40,6 +40,7 @@ class GradientCapture:
             smaller, as Kronecker factors need them.
 
     Example:
+        >>> import torch
         >>> from headwater import AttributionTask
         >>> f = lambda model, batch: model(batch).sum(1)
         >>> task = AttributionTask(torch.nn.Linear(3, 2), f)
@@ -89,10 +90,9 @@ class GradientCapture:
         """
         batch = to_device(batch, self.model.device)
         if self._plan is None or self._probed < min(2, batch_size(batch)):
-            two = telling(self.model, self.function, batch, first_row)
-            args = (self.model, self.function, two, self.scheme, self._layers, self._rules)
-            self._plan = Probe(*args).plan()
-            self._probed = batch_size(two)
+            few = telling(self.model, self.function, batch, first_row)
+            args = (self.model, self.function, few, self.scheme, self._layers, self._rules)
+            self._plan, self._probed = Probe(*args).plan(), batch_size(few)
         gradients = self._capture(batch, self._plan)
         named = {"the value of the function": gradients.values}
         for name, term in zip(self.scheme.names, gradients.terms, strict=True):

@@ -1,6 +1,6 @@
-"""Which groups of parameters the rules serve: found on two samples, by comparison.
+"""Which groups of parameters the rules serve: found on a few samples, by comparison.
 
-The rules' terms are compared with backward passes through the same batch of two: both forward passes
+The rules' terms are compared with backward passes through the same small batch: both forward passes
 are the same, so that only the rounding of a backward pass is to be forgiven. Whether a value depends
 on the rest of its batch is a question of its own.
 """
@@ -28,6 +28,8 @@ from headwater.task import BoundModel, SampleFunction
 __all__ = ["Plan", "Probe", "telling"]
 
 log = logging.getLogger(__name__)
+FEW = 3
+"""Samples to compare on: of two, one half may happen to be as good as the other."""
 COARSE = 1e-6
 """The step of numbers of less than 32 bits is larger than that."""
 SMALL = 0.01
@@ -71,12 +73,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Probe:
-    """A comparison of the rules with autograd, on two samples.
+    """A comparison of the rules with autograd, on a few samples.
 
     Args:
         model: the model at one checkpoint.
         function: f(model, batch) -> (batch,).
-        two: two samples; fewer show neither a dependence nor where the samples are.
+        few: samples; one alone shows neither a dependence nor where the samples are.
         scheme: the groups of parameters.
         layers: those that use each group.
         rules: by the name of a layer.
@@ -84,7 +86,7 @@ class Probe:
 
     model: BoundModel
     function: SampleFunction
-    two: Batch
+    few: Batch
     scheme: Scheme
     layers: Sequence[Sequence[Use]]
     rules: Mapping[str, Rule]
@@ -93,15 +95,15 @@ class Probe:
         """Return the groups whose whole gradient the rules give, and how.
 
         Raises:
-            ValueError: if the value of one sample depends on the other.
+            ValueError: if the value of one sample depends on the others.
         """
         exact = self._gradients()
         self._check_independent(exact)
-        calls, _ = record(self.model, self.function, self.two, self.rules)
+        calls, _ = record(self.model, self.function, self.few, self.rules)
         plan = self._compared(exact, calls)
         if once := self._called_once(calls, plan):
             try:
-                calls, _ = record(self.model, self.function, self.two, self.rules, once)
+                calls, _ = record(self.model, self.function, self.few, self.rules, once)
             except Exception:  # the model may insist in any way on what such a layer returns
                 log.info("%s: one output for all samples", ", ".join(sorted(once)))
             else:
@@ -114,10 +116,10 @@ class Probe:
     def _gradients(self) -> Tensor:
         """Return ∇f_i, all samples in one batch, (n, p)."""
         rows = []
-        for chosen in torch.eye(batch_size(self.two), device=self.model.device):
+        for chosen in torch.eye(batch_size(self.few), device=self.model.device):
             only = lambda m, b, chosen=chosen: self.function(m, b) * chosen  # noqa: E731
-            rows.append(self.model.gradient(only, self.two)[None])
-        return torch.cat(rows) if rows else looped_gradients(self.model, self.function, self.two)
+            rows.append(self.model.gradient(only, self.few)[None])
+        return torch.cat(rows) if rows else looped_gradients(self.model, self.function, self.few)
 
     def _compared(self, exact: Tensor, calls: Calls, spread: Collection[str] = ()) -> Plan:
         """Return the plan of the groups for which calls give the exact gradients (n, p)."""
@@ -143,11 +145,11 @@ class Probe:
             # Several fit where a gradient is zero: which is right, these samples do not tell.
             if uses and (len(fitting) == 1 or (fitting and n < 2)):
                 layouts[group], matrices[group] = fitting[0]
-        return Plan(layouts, matrices, spread, _sizes(calls, n), _shapes(self.two))
+        return Plan(layouts, matrices, spread, _sizes(calls, n), _shapes(self.few))
 
     def _called_once(self, calls: Calls, plan: Plan) -> set[str]:
         """Return layers, not served yet, that are called once for all samples: of positions."""
-        n = batch_size(self.two)
+        n = batch_size(self.few)
         rest = [uses for group, uses in enumerate(self.layers) if group not in plan.layouts]
         return {
             use.module
@@ -162,14 +164,14 @@ class Probe:
 
         Of a sample without loss all that a gradient holds is rounding: its value has to differ too.
         """
-        n = batch_size(self.two)
+        n = batch_size(self.few)
         with torch.no_grad():
-            together = self.model.values(self.function, self.two)
+            together = self.model.values(self.function, self.few)
             apart = [
-                self.model.values(self.function, select(self.two, slice(i, i + 1)))
+                self.model.values(self.function, select(self.few, slice(i, i + 1)))
                 for i in range(n)
             ]
-        alone = looped_gradients(self.model, self.function, self.two)
+        alone = looped_gradients(self.model, self.function, self.few)
         eps = max(torch.finfo(t.dtype).eps for t in (exact, together))
         if n > 1 and all(
             bool((found - wanted).norm() > 4 * eps**0.5 * wanted.norm() + floor)
@@ -177,19 +179,19 @@ class Probe:
         ):
             raise ValueError(
                 "the value of a sample must not depend on the others in its batch, but the gradient "
-                "of two samples together is not the sum of their own; "
+                "of samples together is not the sum of their own; "
                 "look for statistics over the batch or a loss divided by the batch size"
             )
 
 
 def telling(model: BoundModel, function: SampleFunction, batch: Batch, first_row: int) -> Batch:
-    """Return the two samples with the largest values: of a loss that is all but zero, ∇f is noise."""
-    if batch_size(batch) <= 2:
+    """Return the samples with the largest values: of a loss that is all but zero, ∇f is noise."""
+    if batch_size(batch) <= FEW:
         return batch
     with torch.no_grad():
         values = model.values(function, batch)
     check_finite("the value of the function", values, first_row)
-    return select(batch, values.abs().topk(2).indices.sort().values)
+    return select(batch, values.abs().topk(FEW).indices.sort().values)
 
 
 def _sizes(calls: Calls, n: int) -> dict[str, float]:

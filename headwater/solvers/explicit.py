@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -181,19 +182,24 @@ def _factorised(matrix: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
     damped = matrix.clone()
     damped.diagonal().add_(damping)
     factor, info = torch.linalg.cholesky_ex(damped)
-    pivots = factor.diagonal().square()
-    lu, order = None, None
-    if int(info) != 0:
-        lu, order, _ = torch.linalg.lu_factor_ex(damped)
-        pivots = lu.diagonal().abs()
-    # Those of a singular matrix are rounding errors, which may well be positive.
-    least = len(damped) * torch.finfo(damped.dtype).eps * damped.diagonal().abs().max()
-    if bool((pivots <= least).any()):
+    if int(info) == 0:
+        solve = partial(_cholesky_solve, factor)
+    else:
+        solve = partial(torch.linalg.lu_solve, *torch.linalg.lu_factor_ex(damped)[:2])
+    # Inverse iteration finds the norm of the inverse; pivots of a singular matrix may well be large.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(damped), 1, generator=generator, dtype=damped.dtype).to(damped.device)
+    for _ in range(3):
+        x = solve(x / x.norm())
+    rounding = len(damped) * torch.finfo(damped.dtype).eps * torch.linalg.matrix_norm(damped, 1)
+    if not float(rounding * x.norm()) < 1.0:
         raise ValueError(
             "C + λI must be positive definite, or have negative eigenvalues but none that is zero, got "
             f"a singular matrix of size {len(damped)} with damping {damping}; use a dimension below "
             "the number of samples, or damping > 0"
         )
-    if lu is None or order is None:
-        return lambda b: torch.cholesky_solve(b, factor)
-    return lambda b: torch.linalg.lu_solve(lu, order, b)
+    return solve
+
+
+def _cholesky_solve(factor: Tensor, b: Tensor) -> Tensor:
+    return torch.cholesky_solve(b, factor)

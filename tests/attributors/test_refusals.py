@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from headwater import targets
 from headwater.attributors import TRAK, Attributor, GradDot, InfluenceFunction, TracInCP
-from headwater.curvature import EmpiricalFisher, GaussNewton
+from headwater.curvature import EmpiricalFisher, MarginGaussNewton
 from headwater.projections import Rademacher
 from headwater.solvers import ConjugateGradient, Explicit, Woodbury
 from tests.laws import TABLE, Row
@@ -199,7 +199,7 @@ def test_woodbury_on_the_hessian_cannot_be_asked_for(problem: Problem) -> None:
 def test_gauss_newton_refuses_another_loss(problem: Problem) -> None:
     square = lambda model, batch: model(batch[0]).square().sum(1)  # noqa: E731
     task = problem.task(loss=square, target=square)
-    attributor = InfluenceFunction(task, Woodbury(1.0), GaussNewton())
+    attributor = InfluenceFunction(task, Woodbury(1.0), MarginGaussNewton())
     with pytest.raises(ValueError, match="must be the cross-entropy that belongs to the margin"):
         attributor.cache([problem.train])
 

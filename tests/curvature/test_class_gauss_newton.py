@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from headwater.curvature import ClassGaussNewton
+from headwater.gradients import GradientCapture
 from headwater.gradients.source import CapturedSource
+from headwater.solvers import Woodbury
+from tests import reference
 from tests import reference_curvature as twins
 from tests.problems import PROBLEMS, Logistic, Problem, split
 
@@ -16,7 +23,7 @@ def _dense(problem: Problem, curvature: ClassGaussNewton, sizes: int = 100) -> T
     task = problem.task()
     batches = split(problem.train, sizes)
     source = CapturedSource(task, 0, batches)
-    return curvature.operator(source, {}).dense()
+    return curvature.operator(source, curvature.estimate(source)).dense()
 
 
 @pytest.mark.parametrize("name", ["mlp", "shared linear"])
@@ -64,3 +71,39 @@ def test_another_number_of_classes_is_refused() -> None:
     task = problem.task()
     with pytest.raises(ValueError, match="the model's logits, 3, got 4"):
         ClassGaussNewton(None, 4).check(task.bind(), task, problem.train)
+
+
+def test_other_classes_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    plain = GradientCapture.__call__
+
+    def counted(self, batch, first_row=0):
+        seen.append(len(batch[0]))
+        return plain(self, batch, first_row)
+
+    problem = PROBLEMS["mlp"]()
+    task, curvature, solver = problem.task(), ClassGaussNewton(draws=2), Woodbury(0.1)
+    source = CapturedSource(task, 0, split(problem.train, 5)).with_tests([problem.test])
+    source.train(), source.test()
+    monkeypatch.setattr(GradientCapture, "__call__", counted)
+    estimated = load(save(dict(curvature.estimate(source))))
+    operator = curvature.operator(source, estimated)
+    state = solver.prepare(operator)
+    solved = solver.solve_gradients(curvature.operator(source, estimated), state, source.test())
+    own = solver.quadratic(curvature.operator(source, estimated), state, source, 1)
+    assert seen == [5, 5, 4, 4], "two draws per batch, once"
+    g, test = source.train().dense(), source.test().dense()
+    inverse = reference.damped_inverse(operator.dense(), 0.1)
+    found = solver.score(source.train(), slice(0, 9), solved)
+    assert found.shape == (9, 5)
+    assert torch.allclose(found, g @ inverse @ test.T, rtol=1e-8)
+    assert torch.allclose(own, (g @ inverse @ g.T).diagonal(), rtol=1e-8)
+
+
+def test_more_gradients_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = PROBLEMS["mlp"]()
+    source = CapturedSource(problem.task(memory_budget="1GB"), 0, [problem.train])
+    source.train()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100))
+    with pytest.raises(MemoryError, match=r"draw of another class needs .* use fewer draws"):
+        ClassGaussNewton(draws=3).estimate(source)

@@ -1,4 +1,4 @@
-"""The full Gauss-Newton matrix against sums of Jacobians and closed forms."""
+"""The Gauss-Newton matrix against sums of Jacobians and closed forms."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from headwater import AttributionTask, targets
-from headwater.curvature import GaussNewton, GaussNewtonOperator, Hessian, streamed
+from headwater import AttributionTask, memory, targets
+from headwater.curvature import GaussNewton, GaussNewtonOperator, Hessian
 from tests import reference_curvature as twins
 from tests.problems import PROBLEMS, Logistic, Problem, Ridge, select, split
 
@@ -44,7 +44,7 @@ def test_the_batches_change_nothing(size) -> None:
 def test_chunks_of_samples_and_vectors_change_nothing(monkeypatch) -> None:
     problem = PROBLEMS["shared linear"]()
     wanted = _operator(problem).dense()
-    monkeypatch.setitem(streamed.PAIRS, "cpu", 256)
+    monkeypatch.setattr(memory, "CACHED", {"cpu": 256})
     assert torch.allclose(_operator(problem).dense(), wanted, rtol=1e-12, atol=1e-14)
 
 

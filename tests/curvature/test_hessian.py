@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from headwater import AttributionTask
-from headwater.curvature import Hessian, streamed
+from headwater import AttributionTask, memory
+from headwater.curvature import Hessian
 from tests import reference
 from tests.problems import PROBLEMS, Logistic, Ridge, perturbed, split
 
@@ -51,13 +50,45 @@ def test_the_batches_change_nothing(name: str, sizes: int | list[int]) -> None:
     assert torch.allclose(found, _operator(name).dense(), rtol=1e-9, atol=1e-12), name
 
 
-@pytest.mark.parametrize("pairs", [1, 5, 10**9])
-def test_the_chunk_size_changes_nothing(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("numbers", [1, 100, 3000, 10**9])
+def test_memory_changes_nothing(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _wanted("mlp")
-    monkeypatch.setitem(streamed.PAIRS, "cpu", pairs)
-    monkeypatch.setitem(streamed.VECTORS, "cpu", 3)
-    monkeypatch.setitem(streamed.NUMBERS, "cpu", pairs)
-    assert torch.allclose(_operator("mlp").dense(rows=7), wanted, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(memory, "CACHED", {"cpu": numbers})
+    for sizes in (100, [2, 3, 4]):
+        found = _operator("mlp", sizes).dense(rows=7)
+        assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_samples_and_vectors_in_flight_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CACHED", {"cpu": 1000})
+    operator, seen = _operator("mlp", [2, 3, 4]), []
+    linearised = operator.linearised
+
+    def watched(batch):
+        products = linearised(batch)
+
+        def counted(rows):
+            seen.append((len(batch[0]), len(rows)))
+            return products(rows)
+
+        return counted
+
+    monkeypatch.setattr(operator, "linearised", watched)
+    operator.apply(torch.ones(20, operator.size, dtype=torch.float64))
+    width = operator._activations
+    assert 14 <= width <= 50, "what depends on the parameters of one sample, not the parameters"
+    assert max(samples * vectors * width for samples, vectors in seen) <= 1000
+    assert max(vectors * operator.size for _, vectors in seen) <= 1000
+    assert sum(s * v for s, v in seen) == 9 * 20
+    assert {s for s, _ in seen} != {1}, "small batches are joined"
+
+
+def test_the_trace_is_near_that_of_the_matrix() -> None:
+    for name in ("ridge", "mlp"):
+        operator, exact = _operator(name), _wanted(name)
+        found, scale = operator.trace(probes=400), float(exact.norm())
+        assert abs(found - float(exact.trace())) < 3 * (2 / 400) ** 0.5 * scale
+        assert operator.trace() == operator.trace(), "other vectors each time"
 
 
 def test_closed_forms() -> None:
@@ -100,27 +131,6 @@ def test_float32() -> None:
     assert torch.allclose(operator.dense().double(), _wanted("mlp"), rtol=1e-3, atol=1e-5)
 
 
-def test_scipy_sees_the_same_operator() -> None:
-    operator, wanted = _operator("mlp"), _wanted("mlp").numpy()
-    scipy = operator.to_scipy()
-    assert scipy.shape == wanted.shape
-    assert scipy.dtype == np.float64
-    v = np.random.default_rng(0).standard_normal((operator.size, 2))
-    v.flags.writeable = False
-    assert np.allclose(scipy @ v, wanted @ v)
-    assert np.allclose(scipy @ v[:, 0], wanted @ v[:, 0])
-    assert (scipy @ v[:, 0]).shape == (operator.size,)
-    assert np.allclose(scipy @ v[::-1, 0], wanted @ v[::-1, 0])
-
-
-def test_scipys_eigensolver_runs_on_it() -> None:
-    from scipy.sparse.linalg import eigsh
-
-    found = eigsh(_operator("logistic").to_scipy(), k=2, return_eigenvectors=False)
-    wanted = np.linalg.eigvalsh(_wanted("logistic").numpy())[-2:]
-    assert np.allclose(np.sort(found), wanted, rtol=1e-8)
-
-
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 1, 1)], ids=str)
 def test_a_wrong_right_side_is_refused(shape: tuple[int, ...]) -> None:
     operator = _operator("ridge")
@@ -147,12 +157,12 @@ def test_a_krylov_space_builds_the_graph_once(monkeypatch: pytest.MonkeyPatch) -
     operator = Hessian(task.bind(), loss, batches)
     for _ in range(4):
         operator @ torch.ones(task.layout.size).double()
-    assert seen == [2, 5], "batches that are small together are one chunk, linearised once"
-    monkeypatch.setattr(streamed, "KEPT", 100)
+    assert seen == [2, 5], "one look, then all samples in one chunk, linearised once"
+    monkeypatch.setattr(memory, "CACHED", {"cpu": 3 * operator._activations})
     operator, seen[:] = Hessian(task.bind(), loss, batches), []
     operator @ torch.ones(task.layout.size).double()
     operator @ torch.ones(task.layout.size).double()
-    assert seen == [2, 2, 3, 2, 3], "a graph that is large is not kept, nor larger than a batch's"
+    assert seen == [2, 3, 2, 3, 2], "a graph that is too large is not kept"
 
 
 def test_batches_that_differ_beside_their_tensors_stay_apart() -> None:

@@ -27,7 +27,6 @@ from headwater.solvers import Eigenbasis
 from tests.problems import PROBLEMS, Problem, cross_entropy, randomised, split
 
 CURVATURES = {"K-FAC": KFAC, "EK-FAC": EKFAC}
-SHARINGS = ["expand", "reduce"]
 
 
 @pytest.fixture(params=CURVATURES)
@@ -77,9 +76,12 @@ def _stored(source: GradientSource, folder: Path) -> StoredSource:
     return StoredSource(source.task, 0, source.batches, GradientStore(folder), None)
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize(
+    ("kind", "sharing"), [("K-FAC", "expand"), ("K-FAC", "reduce"), ("EK-FAC", "expand")]
+)
 def test_padding_and_batches_change_no_score(kind: str, sharing: str, tmp_path: Path) -> None:
     # The same sentences in 1, 3 and 9 batches: longer padding, more positions that do not count.
+    # (Reduced, nine samples leave directions open, in which EK-FAC depends on the basis.)
     problem = PROBLEMS["padded language model"]()
     curvature = CURVATURES[kind](labels="empirical", sharing=sharing)
     sources = [CapturedSource(problem.task(), 0, _padded(s)) for s in ([9], [3] * 3, [1] * 9)]
@@ -92,7 +94,7 @@ def test_padding_and_batches_change_no_score(kind: str, sharing: str, tmp_path: 
 
 def test_drawn_labels_of_padded_sequences_do_not_depend_on_the_batches() -> None:
     problem, curvature = PROBLEMS["padded language model"](), EKFAC(draws=2)
-    task = problem.task(loss=lambda model, batch: _summed(model, batch))
+    task = problem.task(loss=_summed)
     found = [_scores(CapturedSource(task, 0, _padded(s)), curvature) for s in ([9], [1] * 9)]
     assert _close(found[1], found[0])
 
@@ -177,5 +179,5 @@ def test_factors_that_do_not_fit_are_refused_before_they_are_made(monkeypatch) -
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     problem = PROBLEMS["mlp"]()
     task = problem.task(memory_budget="1GB")
-    with pytest.raises(MemoryError, match=r"the Kronecker factors need .* layers="):
+    with pytest.raises(MemoryError, match=r"Kronecker factors for each weight needs .* layers="):
         eigenbases([GradientCapture(task.bind(), task.loss)(problem.train)])

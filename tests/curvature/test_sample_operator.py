@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from headwater.curvature.samples import select_samples
 
 from headwater.curvature import Hessian
+from headwater.curvature.sample_operator import SampleTable
 from tests import reference
 from tests.problems import PROBLEMS, select, split
 from tests.systems import gradients_of, row_operator
@@ -35,12 +35,34 @@ def test_the_rows_of_some_samples() -> None:
 
 def test_batches_of_different_lengths_stay_apart() -> None:
     batches = [(torch.zeros(4, 2), torch.arange(4)), (torch.zeros(5, 3), torch.arange(4, 9))]
-    chosen = select_samples(batches, CHOSEN)
+    chosen = SampleTable(batches).select(CHOSEN)
     assert [batch[1].tolist() for batch in chosen] == [[1], [4, 8]]
-    same = select_samples([batches[0], batches[0]], torch.tensor([0, 3, 5]))
-    assert [batch[1].tolist() for batch in same] == [[0, 3, 1]]
+    same = SampleTable([batches[0], batches[0]])
+    assert [batch[1].tolist() for batch in same.select(torch.tensor([0, 3, 5]))] == [[0, 3, 1]]
+    around = SampleTable([batches[0], batches[1], batches[0]])
+    assert [b[1].tolist() for b in around.select(torch.tensor([0, 5, 9]))] == [[0], [5], [0]]
+    assert [b[1].tolist() for b in around.select(torch.tensor([0, 9]))] == [[0, 0]]
 
 
-def test_a_number_that_is_no_sample_is_refused() -> None:
-    with pytest.raises(IndexError, match=r"samples must be in 0\.\.8, got 9"):
-        select_samples([torch.zeros(9, 1)], torch.tensor([3, 9]))
+def test_the_data_is_read_once_and_no_batch_is_touched_that_holds_none() -> None:
+    reads = []
+
+    class Loader(list):
+        def __iter__(self):
+            reads.append(len(self))
+            return super().__iter__()
+
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    operator = Hessian(task.bind(), task.loss, Loader(split(problem.train, 2)))
+    operator.on(CHOSEN)
+    before = len(reads)
+    for start in range(5):
+        operator.on(CHOSEN[:2] + start)
+    assert len(reads) == before
+
+
+@pytest.mark.parametrize("samples", [[3, 9], [-1, 3]])
+def test_a_number_that_is_no_sample_is_refused(samples: list[int]) -> None:
+    with pytest.raises(IndexError, match=r"samples must be in 0\.\.8, got"):
+        SampleTable([torch.zeros(9, 1)]).select(torch.tensor(samples))

@@ -51,7 +51,9 @@ def samples(dtype: torch.dtype, n: int = 12) -> tuple[Tensor, Tensor]:
 def test_every_layer_of_a_coarse_model_has_its_rule(dtype: torch.dtype, seed: int) -> None:
     model, batch = mlp(dtype, seed), samples(dtype)
     task = AttributionTask(model, cross_entropy, targets.margin)
-    captures = [GradientCapture(task.bind(), f, keep_factors=True) for f in (task.loss, task.target)]
+    captures = [
+        GradientCapture(task.bind(), f, keep_factors=True) for f in (task.loss, task.target)
+    ]
     loss, margin = (capture(batch) for capture in captures)
     for capture, gradients in zip(captures, (loss, margin), strict=True):
         assert capture.without_rule == ()
@@ -213,9 +215,7 @@ def test_autocast_inside_the_loss(name: str, dtype: torch.dtype) -> None:
     assert_close(gradients.dense(), wanted, dtype)
     vectors = torch.randn(3, gradients.dimension)
     assert_close(gradients.inner_vectors(vectors), gradients.dense() @ vectors.T, torch.float32)
-    assert_close(
-        gradients.inner(gradients), gradients.dense() @ gradients.dense().T, torch.float32
-    )
+    assert_close(gradients.inner(gradients), gradients.dense() @ gradients.dense().T, torch.float32)
     for term in gradients.terms:
         if (moments := term.moments()) is not None:
             assert moments.inputs.dtype == moments.outputs.dtype == torch.float64

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headwater import targets
 from headwater.attributors import RelatIF
 from headwater.attributors.relative_influence import Norm
-from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, GaussNewton
+from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, MarginGaussNewton
 from headwater.solvers import ConjugateGradient, DataInf, Explicit, Lanczos, LiSSA, Solver, Woodbury
 from tests import reference
 from tests.laws.row import DAMPING, One, Row, cg, influence, mean, sides
@@ -86,12 +86,12 @@ def _lissa(damping: float) -> LiSSA:
 
 
 TABLE = {
-    "IF Gauss-Newton LiSSA": _influence(_lissa, GaussNewton(), _gauss_newton, 0.9),
+    "IF Gauss-Newton LiSSA": _influence(_lissa, MarginGaussNewton(), _gauss_newton, 0.9),
     "IF Gauss-Newton Lanczos": _influence(
-        lambda damping: Lanczos(damping, rank=100), GaussNewton(), _gauss_newton, 0.9
+        lambda damping: Lanczos(damping, rank=100), MarginGaussNewton(), _gauss_newton, 0.9
     ),
     "IF Gauss-Newton preconditioned CG": _influence(
-        _preconditioned, GaussNewton(), _gauss_newton, 0.9
+        _preconditioned, MarginGaussNewton(), _gauss_newton, 0.9
     ),
     "IF Hessian Lanczos, low rank": _influence(
         lambda damping: Lanczos(damping, rank=RANK, seed=2), ExactHessian(), _low_rank
@@ -101,9 +101,9 @@ TABLE = {
         f"RelatIF {norm} {name}": _relative(solver, curvature, norm, inverse)
         for norm in ("loss", "parameters")
         for name, solver, curvature, inverse in (
-            ("Woodbury", Woodbury, GaussNewton(), _gauss_newton),
+            ("Woodbury", Woodbury, MarginGaussNewton(), _gauss_newton),
             ("explicit", Explicit, ExactHessian(), _hessian),
-            ("CG", cg, GaussNewton(), _gauss_newton),
+            ("CG", cg, MarginGaussNewton(), _gauss_newton),
             ("DataInf", DataInf, EmpiricalFisher(), _data_inf),
         )
     },
