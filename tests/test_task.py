@@ -163,3 +163,17 @@ def test_a_function_that_is_not_one_value_a_sample_is_refused(problem, loss) -> 
     task = problem.task(loss=loss)
     with pytest.raises(ValueError, match=r"one value per sample, shape \(9,\), got"):
         task.bind().values(loss, problem.train)
+
+
+def test_the_memory_budget_is_settled_once(problem, monkeypatch) -> None:
+    assert problem.task(memory_budget="1.5GB").memory_budget == 1_500_000_000
+    with pytest.raises(
+        ValueError, match="a budget must be a positive number of bytes, got '1 cow'"
+    ):
+        problem.task(memory_budget="1 cow")
+    task = problem.task()
+    found = task.memory_budget
+    assert found > 0
+    monkeypatch.setattr("headwater.memory.available_bytes", lambda device: 4)
+    assert task.memory_budget == found
+    assert problem.task().memory_budget == 1

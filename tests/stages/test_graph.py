@@ -136,7 +136,7 @@ def test_a_comment_in_one_attributor_runs_only_its_methods(workspace):
 def test_a_new_attributor_is_one_file_and_runs_none_of_the_old(workspace):
     source = MINE.replace('"""A method of', '"""A method of').replace(
         "from headwater.attributors import GradDot",
-        'from headwater.attributors.gradient_similarity import GradDot\n\n__all__ = ["HalfDot"]',
+        'from headwater.attributors.grad_dot import GradDot\n\n__all__ = ["HalfDot"]',
     )
     (workspace.folder / "headwater/attributors/half_dot.py").write_text(source)
     assert workspace.stale() == set()
@@ -165,7 +165,7 @@ def test_a_method_by_import_path_and_its_code_is_watched(workspace):
     assert metrics(workspace, "half")["lds"] == metrics(workspace, "grad-dot")["lds"]
     workspace.comment("mine/half.py")
     assert workspace.stale() == {"solve@half", "score@half"}
-    workspace.comment("headwater/attributors/gradient_similarity.py")
+    workspace.comment("headwater/attributors/grad_dot.py")
     assert {"solve@half", "solve@grad-dot"} <= workspace.stale()
 
 
