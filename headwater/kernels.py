@@ -20,6 +20,7 @@ def no_fast_path() -> Iterator[None]:
     switch is PyTorch's own, torch.backends.mha, and holds for all threads.
 
     Example:
+        >>> import torch
         >>> with no_fast_path():
         ...     torch.backends.mha.get_fastpath_enabled()
         False

@@ -74,7 +74,7 @@ def test_trak_takes_every_sub_network_as_a_model(problem: Problem) -> None:
         g = reference.per_sample_gradients(model, targets.margin, problem.train)
         f = reference.per_sample_gradients(model, targets.margin, problem.test)
         matrix = reference.projection_matrix(Rademacher(4, checkpoint=i), g.shape[1])
-        products = products + reference.trak(g, f, matrix, 0.1) / 4
+        products = products + reference.trak(g, f, matrix, 0.1 * len(g)) / 4
         margins = reference.values(model, targets.margin, problem.train)
         errors = errors + reference.error_probabilities(margins) / 4
     assert torch.allclose(found, products * errors[:, None], rtol=1e-4, atol=1e-7)

@@ -105,11 +105,6 @@ class Sum(Term):
                 return Sum((*self.terms[:k], term.plus(other), *self.terms[k + 1 :]))
         return Sum.of(self, other)
 
-    def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
-        """Return Σ_k L_out G_i^(k) L_inᵀ."""
-        if self.matrix is None:
-            return self.formed().two_sided(inputs, outputs)
-        total = self.terms[0].two_sided(inputs, outputs)
-        for term in self.terms[1:]:
-            total = total.plus(term.two_sided(inputs, outputs))
-        return total
+    def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Dense:
+        """Return L_out G_i L_inᵀ of the formed gradients: uses may see the weight from two sides."""
+        return self.formed().two_sided(inputs, outputs)

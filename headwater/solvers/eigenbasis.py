@@ -37,6 +37,7 @@ class Eigenbasis(Solver):
         ValueError: if the damping is not positive.
 
     Example:
+        >>> from headwater.curvature import KroneckerBlock
         >>> from headwater.gradients import Scheme
         >>> block = KroneckerBlock(torch.tensor([1.0, 3.0]))  # a diagonal
         >>> C = KroneckerOperator(Scheme.of_widths([2]), (block,))
