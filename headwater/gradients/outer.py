@@ -18,16 +18,13 @@ from torch import Tensor
 from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.sums import Sum
-from headwater.gradients.term import WORKSPACE, LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Outer"]
 
-BLOCK = 2**23
-"""Numbers that are formed at once on their way into a matrix product (32 MiB in float32)."""
 GATHER = 16
 """The time of one gathered product in multiply-additions of a matrix product, as measured."""
-CACHE = 2**20
-"""Numbers of a Gram block that are multiplied while they are still in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +87,11 @@ class Outer(Term):
             return super().entries(coordinates)
         rows, columns = self.matrix.places(coordinates)
         ones = self.inputs.new_ones((*self.inputs.shape[:2], 1))
-        step = max(1, WORKSPACE // max(1, t * k))
         parts = [self.inputs.new_zeros(0, k)]
-        for i in range(0, len(self), step):
-            a = self.inputs[i : i + step]
+        for block in row_blocks(len(self), t * k, self.device, numbers=LARGE):
+            a, e = self.inputs[block], self.output_gradients[block]
             if self.bias:
-                a = torch.cat([a, ones[i : i + step]], 2)
-            e = self.output_gradients[i : i + step]
+                a = torch.cat([a, ones[block]], 2)
             parts.append((e[:, :, rows] * a[:, :, columns]).sum(1))
         return torch.cat(parts)
 
@@ -111,10 +106,9 @@ class Outer(Term):
         if factored > formed:
             out += self.inner_vectors(other.dense())
             return
-        rows = max(1, CACHE // max(1, s * m * t))
-        for i in range(0, n, rows):
-            part = out[i : i + rows]
-            inputs, outputs = self._gram(other, slice(i, i + rows))
+        for rows in row_blocks(n, s * m * t, self.device):
+            part = out[rows]
+            inputs, outputs = self._gram(other, rows)
             if s == t == 1:
                 part.addcmul_(inputs, outputs)
             else:
@@ -138,9 +132,9 @@ class Outer(Term):
         out = vectors.new_empty(len(self), len(vectors))
         through_vectors = t == 1 and len(vectors) < d_in // 2
         moved = len(vectors) * d_out if through_vectors else d_in * d_out
-        rows, flat = max(16, BLOCK // max(1, moved)), weights.flatten(1).T
-        for i in range(0, len(out), rows):
-            part, into = self[i : i + rows], out[i : i + rows]
+        flat = weights.flatten(1).T
+        for rows in row_blocks(len(out), moved, self.device, least=16):
+            part, into = self[rows], out[rows]
             if through_vectors:
                 products = part.inputs[:, 0] @ weights.mT
                 torch.sum(products.mul_(part.output_gradients[:, 0]), 2, out=into.T)

@@ -12,14 +12,13 @@ from torch.func import grad, vmap
 
 from headwater.batches import Batch, batch_size, sample_tensors, select, with_sample_tensors
 from headwater.kernels import differentiable_attention
+from headwater.memory import LARGE, rows_per_block
 from headwater.parameters import ParameterLayout
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["looped_gradients", "per_sample_gradients"]
 
 log = logging.getLogger(__name__)
-WORKSPACE = 2**26
-"""Numbers that the gradients of one chunk of samples may hold (256 MiB in float32)."""
 
 
 def per_sample_gradients(
@@ -59,7 +58,7 @@ def per_sample_gradients(
     if batch_size(batch) == 0:  # vmap needs a sample
         return looped_gradients(model, function, batch, names)
     tensors = tuple(sample_tensors(batch))
-    chunk = max(1, WORKSPACE // max(1, layout.size))
+    chunk = rows_per_block(layout.size, model.device, numbers=LARGE)
     try:
         with differentiable_attention(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)

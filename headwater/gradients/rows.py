@@ -17,7 +17,8 @@ from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
 from headwater.gradients.sums import Sum
-from headwater.gradients.term import WORKSPACE, LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Rows"]
 
@@ -83,11 +84,10 @@ class Rows(Term):
             return super().entries(coordinates)
         d = int(self.output_gradients.shape[2])
         rows, columns = coordinates // d, coordinates % d
-        step = max(1, WORKSPACE // max(1, t * k))
         parts = [self.output_gradients.new_zeros(0, k)]
-        for i in range(0, len(self), step):
-            e = self.output_gradients[i : i + step, :, columns]
-            parts.append((e * (self.index[i : i + step, :, None] == rows)).sum(1))
+        for block in row_blocks(len(self), t * k, self.device, numbers=LARGE):
+            e = self.output_gradients[block][:, :, columns]
+            parts.append((e * (self.index[block][:, :, None] == rows)).sum(1))
         return torch.cat(parts)
 
     def add_inner(self, other: Term, out: Tensor) -> None:
@@ -103,12 +103,11 @@ class Rows(Term):
             out += self.inner_vectors(other.dense())
             return
         theirs, index = other.output_gradients.flatten(0, 1), other.index.flatten()
-        step = max(1, WORKSPACE // max(1, s * m * t))
-        for i in range(0, n, step):
-            e = self.output_gradients[i : i + step].flatten(0, 1)
-            same = self.index[i : i + step].flatten()[:, None] == index
+        for rows in row_blocks(n, s * m * t, self.device):
+            e = self.output_gradients[rows].flatten(0, 1)
+            same = self.index[rows].flatten()[:, None] == index
             gram = (e @ theirs.T).mul_(same)
-            out[i : i + step] += gram.view(-1, s, m, t).sum((1, 3))
+            out[rows] += gram.view(-1, s, m, t).sum((1, 3))
 
     def _add_inner_outer(self, other: Outer, out: Tensor) -> None:
         """Add Σ_st (e_is · a_jt) e'_jt[index_is], where the table is also the weight (V, d)."""
@@ -117,23 +116,19 @@ class Rows(Term):
             out += self.inner_vectors(other.dense())
             return
         inputs, errors = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
-        step = max(1, WORKSPACE // max(1, s * m * t))
-        for i in range(0, n, step):
-            e = self.output_gradients[i : i + step].flatten(0, 1)
-            gram = (e @ inputs.T).mul_(errors[:, self.index[i : i + step].flatten()].T)
-            out[i : i + step] += gram.view(-1, s, m, t).sum((1, 3))
+        for rows in row_blocks(n, s * m * t, self.device):
+            e = self.output_gradients[rows].flatten(0, 1)
+            gram = (e @ inputs.T).mul_(errors[:, self.index[rows].flatten()].T)
+            out[rows] += gram.view(-1, s, m, t).sum((1, 3))
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:
         """Return Σ_t e_it · v_j[index_it] for vectors (m, V · d), (n, m): rows are gathered."""
         n, t, d = self.output_gradients.shape
         tables = vectors.unflatten(1, (self.size, d))
         out = vectors.new_empty(n, len(vectors))
-        step = max(1, WORKSPACE // max(1, len(vectors) * t * d))
-        for i in range(0, n, step):
-            rows = tables[:, self.index[i : i + step]]
-            out[i : i + step] = torch.einsum(
-                "mntd,ntd->nm", rows, self.output_gradients[i : i + step]
-            )
+        for rows in row_blocks(n, len(vectors) * t * d, self.device):
+            gathered = tables[:, self.index[rows]]
+            out[rows] = torch.einsum("mntd,ntd->nm", gathered, self.output_gradients[rows])
         return out
 
     def squared_norms(self) -> Tensor:

@@ -72,7 +72,7 @@ class StoreWriter:
         if head["gradients"] != to_json(first):
             raise ValueError(
                 f"{self.path} must hold gradients of the layers that it was begun with, got "
-                "others; use another folder or delete this one"
+                "others, or of other lengths; use another folder, or pad sequences to one length"
             )
         assert self.block is not None
         return self.block

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from headwater.gradients.matrix import Matrix
+from headwater.memory import LARGE, row_blocks
 
 __all__ = ["LinearMap", "Moments", "Term", "blocks_of"]
-
-WORKSPACE = 2**25
-"""Numbers that the formed gradients of one block of samples may hold (128 MiB in float32)."""
 
 
 class LinearMap(Protocol):
@@ -167,8 +165,8 @@ class Term(ABC):
         """Return the same gradients as a `Dense` term."""
 
 
-def blocks_of(term: Term, workspace: int = WORKSPACE) -> Iterator[Term]:
+def blocks_of(term: Term) -> Iterator[Term]:
     """Yield a few samples of a term after the other, such that their formed gradients fit."""
-    step = max(1, workspace // max(1, term.width))
-    for start in range(0, max(1, len(term)), step):  # one block, an empty one, of no samples
-        yield term[start : start + step]
+    count = max(1, len(term))  # one block, an empty one, of no samples
+    for rows in row_blocks(count, term.width, term.device, numbers=LARGE):
+        yield term[rows]

@@ -89,8 +89,9 @@ class Eigenbasis(Solver):
             else:
                 r, c = self._reach(block.eigenvalues)
                 weights = 1.0 / (block.eigenvalues[:r, :c] + self.shift)
-                part = rotated.two_sided(_Part(0, c), _Part(0, r)).dense()
-                solved[f"near.{name}"] = (part.view(len(test), r, c) * weights).contiguous()
+                near = rotated.two_sided(_Part(0, c), _Part(0, r)).dense().view(len(test), r, c)
+                # In place: where this is a part of f̃, it is the one that is not used again.
+                solved[f"near.{name}"] = near.mul_(weights).contiguous()
                 far.append(rotated)
         return {**solved, **packed(Gradients(known.scheme, far, test.values), "test")}
 

@@ -144,7 +144,7 @@ def test_exchanges_with_the_device_do_not_grow_with_the_depth(
             for name in EXCHANGES:
                 original = getattr(Tensor, name)
 
-                def spy(self: Tensor, *args: object, original=original, name=name) -> object:
+                def spy(self, *args, original=original, name=name, made=made):
                     made.append(name)
                     return original(self, *args)
 

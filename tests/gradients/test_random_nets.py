@@ -108,7 +108,8 @@ def nets(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
     """A net of one to six layers, and five samples."""
     torch.manual_seed(draw(st.integers(0, 99)))
     x = draw(st.sampled_from([
-        torch.randn(5, 2, 5, 4), torch.randperm(50)[:15].view(5, 3), torch.randn(5, 3, 4), torch.randn(5, 4),
+        torch.randn(5, 2, 5, 4), torch.randperm(50)[:15].view(5, 3),
+        torch.randn(5, 3, 4), torch.randn(5, 4),
     ]))  # fmt: skip
     layers: list[nn.Module] = []
     h = x
