@@ -47,8 +47,8 @@ class InfluenceFunction(GradientAttributor):
 
     A curvature may be made of the gradients g_i of another function, ∇ℓ_i = σ_i g_i: the margin has
     σ_i = -(1-p_i). Averaged weights are averaged over the checkpoints by themselves,
-    -mean_c[ (1/n) ⟨P g_i, (C + λI)^-1 P∇f_j⟩ ] · mean_c[ σ_i ], so that models that have learned a
-    sample by heart (σ_i ≈ 0) hear of it from those that have not.
+    -mean_c[ (1/n) ⟨P g_i, (C + λI)^-1 P∇f_j⟩ ] · mean_c[ σ_i ]: a model that has learned a sample by
+    heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample.
 
     Damping is in the unit of C, a mean over samples. A curvature of L2-regularised training does not
     contain weight decay: add it to the damping.

@@ -67,6 +67,7 @@ def logra(
         Functions, 2024.
 
     Example:
+        >>> import torch
         >>> f = lambda model, batch: model(batch).sum(1)
         >>> method = logra(AttributionTask(torch.nn.Linear(3, 2), f), 2, 2, damping=0.1)
         >>> method.cache([torch.ones(4, 3)]).self_influence([torch.ones(4, 3)]).shape

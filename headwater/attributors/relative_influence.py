@@ -73,6 +73,7 @@ class RelatIF(InfluenceFunction):
         if norm not in get_args(Norm):
             raise ValueError(f"norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
         self.norm = norm
+        self._relative: tuple[State, Tensor] | None = None
 
     @property
     def splits_training_samples(self) -> bool:
@@ -87,9 +88,10 @@ class RelatIF(InfluenceFunction):
         Raises:
             ValueError: if P is not positive at a sample.
         """
-        relative = self._norms(source, state)
-        relative = torch.where(relative > 0, relative, torch.inf)
-        return {**super().solve(source, state), "relative": relative}
+        if self._relative is None or self._relative[0] is not state:  # else: other test samples
+            norms = self._norms(source, state)
+            self._relative = state, torch.where(norms > 0, norms, torch.inf)
+        return {**super().solve(source, state), "relative": self._relative[1]}
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield the influence of a block of training samples, divided by N_i."""

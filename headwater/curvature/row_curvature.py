@@ -4,6 +4,7 @@
 |---|---|---|---|
 | EmpiricalFisher | the loss | 1 | 1 |
 | MarginGaussNewton | margin m = log p/(1-p) | √(p(1-p)) | -(1-p) |
+| MarginKernel | the same margin | 1 | -(1-p) |
 """
 
 from __future__ import annotations

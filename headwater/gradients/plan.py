@@ -186,11 +186,11 @@ class Probe:
 
 def telling(model: BoundModel, function: SampleFunction, batch: Batch, first_row: int) -> Batch:
     """Return the samples with the largest values: of a loss that is all but zero, ∇f is noise."""
-    if batch_size(batch) <= FEW:
-        return batch
     with torch.no_grad():
         values = model.values(function, batch)
     check_finite("the value of the function", values, first_row)
+    if len(values) <= FEW:
+        return batch
     return select(batch, values.abs().topk(FEW).indices.sort().values)
 
 

@@ -69,6 +69,22 @@ def test_an_ensemble_is_normalised_checkpoint_by_checkpoint(problem: Problem) ->
     assert torch.allclose(found.attribute(train, test), sum(parts) / 3, rtol=1e-5)
 
 
+def test_norms_are_computed_once_for_all_blocks_of_test_samples(problem, monkeypatch) -> None:
+    train, test = [problem.train], [problem.test]
+    wanted = RelatIF(problem.task(), Woodbury(2.0)).cache(train).attribute(train, test)
+    attributor = RelatIF(problem.task(memory_budget=2000), Woodbury(2.0)).cache(train)
+    calls = []
+    quadratic = attributor.quadratic
+    monkeypatch.setattr(
+        attributor, "quadratic", lambda *a, **k: calls.append(1) or quadratic(*a, **k)
+    )
+    solve = attributor.solve
+    monkeypatch.setattr(attributor, "solve", lambda *a: calls.append(2) or solve(*a))
+    assert torch.allclose(attributor.attribute(train, test), wanted, rtol=1e-5)
+    assert calls.count(2) > 1, "all test samples came in one block"
+    assert calls.count(1) == 1
+
+
 @pytest.mark.parametrize("name", SOLVERS)
 def test_an_unknown_norm_is_refused_with_the_known_ones(name: str, problem: Problem) -> None:
     with pytest.raises(ValueError, match="norm must be one of loss, parameters, got 'theta'"):

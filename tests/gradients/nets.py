@@ -233,7 +233,7 @@ NETS: dict[str, Row] = {
     ),
     "positions called once, flat": Row(
         lambda: Positions(flat=True),
-        (tokens(5, 3),),
+        (tokens(5, 4),),
         {"tokens.weight": "rows", "positions.weight": "rows", "mix.weight": "outer", **HEADS},
     ),
     "GRU": Row(

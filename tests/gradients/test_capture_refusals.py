@@ -83,3 +83,57 @@ def test_an_infinite_input_of_a_layer_is_refused_although_the_value_is_finite() 
     task = AttributionTask(model, lambda model, x: model(x)[:, 0])
     with pytest.raises(ValueError, match="at sample 2;"):
         GradientCapture(task.bind(), task.loss)(x)
+
+
+def test_a_norm_without_statistics_of_its_own_is_refused() -> None:
+    layers = [nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)]
+    problem = PROBLEMS["mlp"]()
+    # Of one sample there is no variance: a norm over positions, which are those of all samples.
+    model = nn.Sequential(*layers).to(DTYPE)
+    batch = (problem.train[0][:, None].repeat(1, 2, 1) + torch.rand(9, 2, 5), problem.train[1])
+    loss = lambda model, b: cross_entropy(  # noqa: E731
+        lambda x: model(x.flatten(0, 1)).unflatten(0, (-1, 2)).mean(1), b
+    )
+    task = AttributionTask(model, loss)
+    with pytest.raises(ValueError, match="look for statistics over the batch"):
+        GradientCapture(task.bind(), loss)(batch)
+
+
+def test_a_sample_is_named_by_its_place_in_all_batches() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    capture = GradientCapture(task.bind(), task.loss)
+    first, second = split(problem.train, [4, 5])
+    capture(first)
+    second[0][3, 1] = torch.inf
+    with pytest.raises(ValueError, match="NaN or infinity at sample 7;"):
+        capture(second, first_row=4)
+
+
+def test_a_refused_batch_leaves_the_rules_as_they_were() -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task()
+    capture = GradientCapture(task.bind(), task.loss)
+    broken = problem.train[0].clone()
+    broken[1] = torch.nan
+    with pytest.raises(ValueError, match="at sample 1;"):
+        capture((broken, problem.train[1]))
+    capture(problem.train)
+    assert capture.without_rule == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda model, batch: model(batch[0]),
+        lambda model, batch: model(batch[0]).sum(),
+        lambda model, batch: float(model(batch[0]).sum()),
+    ],
+    ids=["a row", "a sum", "a number"],
+)
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_a_function_without_one_value_per_sample_is_refused(value, n: int) -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(loss=value)
+    with pytest.raises(ValueError, match="must return one value per sample"):
+        GradientCapture(task.bind(), value)(split(problem.train, [n, 9 - n])[0])
