@@ -91,9 +91,11 @@ def classes(kind: type, recipe: Mapping[str, Any], where: str) -> Iterator[type]
     yield kind
     for name, value in recipe.items():
         hint = takes(kind)[name].annotation if name in takes(kind) else Any
-        if parts := _part_types(hint, value):
-            part, arguments = split(value, f"{where}.{name}")
-            yield from classes(find(part, parts, f"{where}.{name}"), arguments, f"{where}.{name}")
+        for choice in _alternatives(name, value):
+            if parts := _part_types(hint, choice):
+                part, arguments = split(choice, f"{where}.{name}")
+                found = find(part, parts, f"{where}.{name}")
+                yield from classes(found, arguments, f"{where}.{name}")
 
 
 def choices(recipe: dict[str, Any], case: str, where: str) -> list[dict[str, Any]]:
@@ -115,6 +117,17 @@ def choices(recipe: dict[str, Any], case: str, where: str) -> list[dict[str, Any
         if len(found) != 1 or found[0] is not recipe[name]:
             return [{**recipe, name: choice} for choice in found]
     return [recipe]
+
+
+def _alternatives(name: str, value: Any) -> list[Any]:
+    """Return all values that an argument may take: several, where it differs by case or is a list."""
+    if name not in DAMPINGS:
+        return [value]
+    by_case = isinstance(value, dict) and "kind" not in value
+    values = list(value.values()) if by_case else [value]
+    return [
+        choice for found in values for choice in (found if isinstance(found, list) else [found])
+    ]
 
 
 def damping_of(recipe: Mapping[str, Any]) -> float | str | None:

@@ -124,20 +124,26 @@ class Outer(Term):
     def inner_vectors(self, vectors: Tensor) -> Tensor:
         """Return ⟨g_i, v_j⟩ for vectors (m, width), (n, m), by the route that moves less memory.
 
-        A few samples at a time: e_i · (V_j a_i) without a gradient, or a matrix product with the
-        gradients, formed.
+        A few samples at a time: e_i · (V_j a_i) without a gradient, a matrix product with the
+        gradients, formed, or Σ_k (e_ik a_i) · v_jk with one row of all of them after the other.
         """
         (_, t, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
         weights, biases = self.matrix.split(vectors)
         out = vectors.new_empty(len(self), len(vectors))
         through_vectors = t == 1 and len(vectors) < d_in // 2
-        moved = len(vectors) * d_out if through_vectors else d_in * d_out
+        by_rows = t == 1 and not through_vectors and d_in >= 64
+        moved = len(vectors) * d_out if through_vectors else d_in * (1 if by_rows else d_out)
         flat = weights.flatten(1).T
         for rows in row_blocks(len(out), moved, self.device, least=16):
             part, into = self[rows], out[rows]
             if through_vectors:
                 products = part.inputs[:, 0] @ weights.mT
                 torch.sum(products.mul_(part.output_gradients[:, 0]), 2, out=into.T)
+            elif by_rows:
+                a, e = part.inputs[:, 0], part.output_gradients[:, 0]
+                into.zero_()
+                for k in range(d_out):
+                    into.addmm_(a * e[:, k : k + 1], weights[:, k].T)
             else:
                 torch.mm(part._weights().flatten(1), flat, out=into)
             if self.bias:

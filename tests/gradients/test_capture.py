@@ -240,6 +240,16 @@ def test_rows_that_move_between_samples_are_never_taken_for_fixed_ones() -> None
     assert "experts.0.weight" in capture.without_rule
 
 
+def test_samples_without_gradient_do_not_say_where_the_samples_are() -> None:
+    problem = PROBLEMS["positions first"]()
+    loss = lambda model, b: cross_entropy(model, b[:2]) * b[2]  # noqa: E731
+    silent, heard = torch.zeros(9, dtype=torch.float64), torch.ones(9, dtype=torch.float64)
+    capture = GradientCapture(AttributionTask(problem.model, loss).bind(), loss)
+    assert not capture((*problem.train, silent)).dense().any()
+    wanted = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
+    assert _relative(capture((*problem.train, heard)).dense(), wanted) < 1e-10
+
+
 def test_an_expert_that_was_not_called_at_first_is_not_forgotten() -> None:
     model = randomised(Experts().double(), seed=0)
     loss = lambda model, x: model(x).square().sum((1, 2))  # noqa: E731

@@ -21,11 +21,11 @@ DTYPES = (*COARSE, torch.float32)
 
 
 class Rounded(nn.Module):
-    """Rounds one step up or down, as kernels do that are chosen by the size of the batch."""
+    """Rounds steps up or down, as kernels do that are chosen by the size of the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        step = torch.finfo(x.dtype).eps * (1 if len(x) == 1 else -1)
-        return x + x.detach() * step
+        steps = torch.finfo(x.dtype).eps * (2 if len(x) == 1 else -2)
+        return x + x.detach() * steps
 
 
 def mlp(dtype: torch.dtype, seed: int, scale: float = 1.0) -> nn.Module:
@@ -84,6 +84,15 @@ def test_samples_without_loss_refuse_nothing(dtype: torch.dtype, seed: int) -> N
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("seed", range(5))
+def test_large_values_may_be_rounded_more(dtype: torch.dtype, seed: int) -> None:
+    model, large = mlp(dtype, seed), lambda model, batch: 1e3 * cross_entropy(model, batch)
+    capture = GradientCapture(AttributionTask(model, large).bind(), large)
+    capture(samples(dtype))
+    assert capture.without_rule == ()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("seed", range(5))
 def test_a_loss_divided_by_the_batch_size_is_refused(dtype: torch.dtype, seed: int) -> None:
     divided = lambda model, batch: cross_entropy(model, batch) / len(batch[1])  # noqa: E731
     task = AttributionTask(mlp(dtype, seed), divided)
@@ -93,7 +102,7 @@ def test_a_loss_divided_by_the_batch_size_is_refused(dtype: torch.dtype, seed: i
 
 def test_the_first_samples_may_be_without_loss() -> None:
     """A loss that is divided by the size of the batch shows on samples that have one."""
-    model = mlp(torch.float32, seed=0, scale=100.0)
+    model = mlp(torch.float32, seed=0, scale=1000.0)
     x, _ = samples(torch.float32)
     with torch.no_grad():
         logits = model(x)
