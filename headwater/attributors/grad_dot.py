@@ -83,11 +83,6 @@ class GradCos(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
-    @property
-    def splits_training_samples(self) -> bool:
-        """Whether the score of a sum of losses is the sum of their scores: it is."""
-        return True
-
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield minus the cosines."""
         test = source.test()

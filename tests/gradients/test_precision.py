@@ -64,7 +64,8 @@ def test_every_layer_of_a_coarse_model_has_its_rule(dtype: torch.dtype, seed: in
     assert_close(products, loss.dense().float() @ margin.dense().float().T, dtype)
     wide = copy.deepcopy(model).double()
     wanted = reference.per_sample_gradients(wide, cross_entropy, (batch[0].double(), batch[1]))
-    assert_close(loss.dense(), wanted, dtype)
+    error = (loss.dense().double() - wanted).norm() / wanted.norm()
+    assert float(error) < 50 * torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
