@@ -132,7 +132,9 @@ class Outer(Term):
         out = vectors.new_empty(len(self), len(vectors))
         through_vectors = t == 1 and len(vectors) < d_in // 2
         by_rows = t == 1 and not through_vectors and d_in >= 64
-        moved = len(vectors) * d_out if through_vectors else d_in * (1 if by_rows else d_out)
+        moved = len(vectors) * d_out if through_vectors else d_in * d_out
+        if by_rows:
+            moved = 4 * (d_in + len(vectors))  # what each of d_out products reads and writes
         flat = weights.flatten(1).T
         for rows in row_blocks(len(out), moved, self.device, least=16):
             part, into = self[rows], out[rows]

@@ -119,12 +119,15 @@ class Probe:
         for chosen in torch.eye(batch_size(self.few), device=self.model.device):
             only = lambda m, b, chosen=chosen: self.function(m, b) * chosen  # noqa: E731
             rows.append(self.model.gradient(only, self.few)[None])
-        return torch.cat(rows) if rows else looped_gradients(self.model, self.function, self.few)
+        if not rows:
+            return looped_gradients(self.model, self.function, self.few)
+        return torch.cat(rows).to(torch.promote_types(self.model.dtype, torch.float32))
 
     def _compared(self, exact: Tensor, calls: Calls, spread: Collection[str] = ()) -> Plan:
         """Return the plan of the groups for which calls give the exact gradients (n, p)."""
         n = len(exact)
-        dtypes = {call.dtype for made in calls.values() for call in made if call} | {exact.dtype}
+        dtypes = {call.dtype for made in calls.values() for call in made if call}
+        dtypes.add(self.model.dtype)
         eps = max(torch.finfo(dtype).eps for dtype in dtypes)
         # Sums in fine numbers lose digits to each other; coarse results are rounded, not their sums.
         tolerance = eps**0.5 if eps < COARSE else 4 * eps
@@ -172,7 +175,7 @@ class Probe:
                 for i in range(n)
             ]
         alone = looped_gradients(self.model, self.function, self.few)
-        eps = max(torch.finfo(t.dtype).eps for t in (exact, together))
+        eps = max(torch.finfo(t.dtype).eps for t in (alone, together))
         if n > 1 and all(
             bool((found - wanted).norm() > 4 * eps**0.5 * wanted.norm() + floor)
             for found, wanted, floor in ((exact, alone, 0), (together, torch.cat(apart), 10 * eps))

@@ -72,9 +72,11 @@ def test_scores_of_tokens_add_up_to_those_of_their_sequence(task, name, side):
     assert torch.allclose(found, whole, rtol=1e-5, atol=1e-6 * float(whole.abs().max()))
 
 
-def test_each_score_is_that_of_the_token_alone(task):
+def test_each_score_is_that_of_the_token_alone():
+    model = Reader().double()
+    task = AttributionTask(model, targets.cross_entropy)
     tokens = GradDot(task).cache(TRAIN).attribute(TRAIN, TEST, per_token="test")
-    model, inputs = task.bind().module, TEST[1]
+    inputs = TEST[1]
     g = torch.cat([reference.per_sample_gradients(model, task.loss, part) for part in TRAIN])
     for t in range(5):
         only = inputs[1].clone()
