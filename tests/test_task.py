@@ -71,6 +71,12 @@ def test_buffers_follow_the_checkpoint() -> None:
     assert torch.allclose(task.bind().values(task.loss, problem.train), wanted)
 
 
+def test_the_dtype_is_the_widest_of_the_parameters() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, dtype=torch.bfloat16), nn.Linear(3, 2))
+    assert AttributionTask(model, cross_entropy).bind().dtype == torch.float32
+    assert AttributionTask(model, cross_entropy, layers="0").bind().dtype == torch.bfloat16
+
+
 # Checkpoints -----------------------------------------------------------------------------------
 
 

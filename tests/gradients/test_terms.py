@@ -188,6 +188,17 @@ def test_both_routes_of_the_inner_product_are_taken(shape, route, monkeypatch) -
     assert set(taken) == {"_gram" if route == "factors" else "inner_vectors"}
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("vectors", [1, 3, 200])
+@pytest.mark.parametrize(("t", "d_in", "d_out"), [(1, 90, 7), (1, 8, 5), (3, 90, 7), (5, 2, 3)])
+def test_every_route_of_products_with_vectors(
+    t: int, d_in: int, d_out: int, vectors: int, bias: bool, blocks: None
+) -> None:
+    term = Outer(draw(20, t, d_in), draw(20, t, d_out), bias)
+    v = draw(vectors, term.width)
+    close(term.inner_vectors(v), formed(term) @ v.T)
+
+
 def test_terms_of_different_lengths_are_joined_with_zeros() -> None:
     for kind, name in (("weight and bias", "outer"), ("transposed weight", "sum")):
         make = TERMS[kind][name]
