@@ -5,30 +5,32 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import SGD
 
 from benchmarks.nets import NETS, ConvNet, Gpt, attributed_layers
 from benchmarks.shakespeare import load_sequences
 from headwater import AttributionTask
 from headwater.benchmark.datasets.mnist import load_samples
 from headwater.benchmark.datasets.samples import Samples
-from headwater.benchmark.retraining import train_model
-from headwater.benchmark.retraining.training import Trained
+from headwater.benchmark.recipes import Checkpoint, Recipe
 from headwater.benchmark.settings import get_setting
-from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.benchmark.settings.setting import Setting
+from headwater.benchmark.training import train_model
 from headwater.targets import cross_entropy
 
 __all__ = ["CHECKPOINTS", "DATA", "SETTING", "SETTINGS", "make_task", "save_problem", "train"]
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-EPOCHS = 10
-CHECKPOINTS = 10
+EPOCHS = CHECKPOINTS = 10
 """Of the one run, for TracInCP; the last is the model that everything else explains."""
+MOMENTUM = partial(SGD, momentum=0.9)
 SUBSETS = 50
 REMOVED = 500
 SEED = 0
@@ -48,10 +50,10 @@ SETTING = _brief(get_setting("mnist-mlp"))
 SETTINGS: dict[str, Setting] = {
     "mnist-mlp": SETTING,
     "conv": Setting(
-        "conv", ConvNet, _load_images, cross_entropy, {}, Recipe(0.02, 32, EPOCHS, momentum=0.9)
+        "conv", ConvNet, _load_images, cross_entropy, {}, Recipe(0.02, 32, EPOCHS, MOMENTUM)
     ),
     "gpt": Setting(  # its loss is a sum over 64 characters
-        "gpt", Gpt, load_sequences, cross_entropy, {}, Recipe(0.002, 16, EPOCHS, momentum=0.9)
+        "gpt", Gpt, load_sequences, cross_entropy, {}, Recipe(0.002, 16, EPOCHS, MOMENTUM)
     ),
 }
 """How each problem of `benchmarks/methods.py` is made; its samples are the first of those here."""
@@ -59,8 +61,8 @@ SETTINGS: dict[str, Setting] = {
 
 def train(n_train: int, n_test: int) -> tuple[Samples, dict[str, Tensor]]:
     """Return the first samples of mnist-mlp, and a model trained on them."""
-    samples, trained = _train(SETTING, n_train, n_test)
-    return samples, trained.model_state
+    samples, checkpoints = _train(SETTING, n_train, n_test)
+    return samples, checkpoints[-1].state
 
 
 def make_task(state: dict[str, Tensor] | None = None) -> AttributionTask:
@@ -76,24 +78,24 @@ def save_problem(folder: Path, name: str, n_train: int, n_test: int) -> None:
     The samples, the model, the checkpoints of its run; and for the metrics, which look at no model,
     random scores with a ground truth of the same sizes.
     """
-    samples, trained = _train(SETTINGS[name], n_train, n_test)
+    samples, checkpoints = _train(SETTINGS[name], n_train, n_test)
     folder.mkdir(parents=True, exist_ok=True)
     for part, tensor in samples._asdict().items():
         np.save(folder / f"{part}.npy", tensor.numpy())
-    save_file(trained.model_state, folder / "model.safetensors")
-    for index, checkpoint in enumerate(trained.checkpoints):
+    save_file(checkpoints[-1].state, folder / "model.safetensors")
+    for index, checkpoint in enumerate(checkpoints):
         save_file(checkpoint.state, folder / f"checkpoint{index}.safetensors")
-    rates = [checkpoint.learning_rate for checkpoint in trained.checkpoints]
+    rates = [checkpoint.learning_rate for checkpoint in checkpoints]
     np.save(folder / "learning_rates.npy", np.array(rates))
     _save_metric_inputs(folder, n_train, n_test)
     (folder / "problem.json").write_text(json.dumps({"net": name, **_sizes(name)}))
 
 
-def _train(setting: Setting, n_train: int, n_test: int) -> tuple[Samples, Trained]:
+def _train(setting: Setting, n_train: int, n_test: int) -> tuple[Samples, list[Checkpoint]]:
     samples = setting.load_data(DATA)
     samples = Samples(*(t[:n_train] for t in samples[:2]), *(t[:n_test] for t in samples[2:]))
     inputs, labels = samples.train_inputs, samples.train_labels
-    return samples, train_model(setting, inputs, labels, SEED, checkpoint_count=CHECKPOINTS)
+    return samples, train_model(setting, inputs, labels, SEED, epochs=range(1, EPOCHS + 1))
 
 
 def _sizes(name: str) -> dict[str, int]:

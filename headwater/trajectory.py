@@ -59,7 +59,7 @@ class TrainingRun(Protocol):
     """A finished training run that gives its steps back, the last first.
 
     A list of `Step` is one; so is any object of a user's own loop whose ``__reversed__`` yields
-    them one at a time, which needs no memory for all of them: `headwater.benchmark.replay.Replay`
+    them one at a time, which needs no memory for all of them: `headwater.benchmark.training.Replay`
     trains once more from a seed.
     """
 

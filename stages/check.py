@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.gradient_attributor import GradientAttributor
+from headwater.benchmark.recipes import END
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training.training import check_epochs
 from headwater.recipes import describe, takes
 from stages.methods import GIVEN, attributor_class, make_attributor
 from stages.params import Method, Params, Setting, Store
@@ -46,7 +48,11 @@ def check_params(params: Params, folders: set[str]) -> None:
     for name, store in params.stores.items():
         make_projection(store, f"stores.{name}")
     for setting_name, setting in params.settings.items():
-        get_setting(setting.setting)
+        for family, checkpoints in setting.train.items():
+            try:
+                check_epochs(get_setting(setting.setting), checkpoints.epochs)
+            except ValueError as error:
+                raise ValueError(f"settings.{setting_name}.train.{family}: {error}") from None
         for name, method in params.methods.items():
             store = params.stores[method.store]
             if method.feasible(setting_name) and store.feasible(setting_name):
@@ -75,10 +81,11 @@ def _check_method(where: str, method: Method, store: Store, name: str, setting: 
     kind = attributor_class(method, where)
     made = {}
     for argument in sorted(GIVEN.keys() & takes(kind).keys()):
-        if store.checkpoints != GIVEN[argument].checkpoints:
+        family = setting.train[store.checkpoints]
+        if GIVEN[argument].finished and family.epochs != [END]:
             raise ValueError(
-                f"{where}: {kind.__name__} takes {argument}, which a store with checkpoints: "
-                f"{GIVEN[argument].checkpoints} has, got {method.store} with {store.checkpoints}"
+                f"{where}: {kind.__name__} takes {argument}, which checkpoints at the end of their runs "
+                f"have, got store {method.store} with {store.checkpoints} after {family.epochs}"
             )
         made[argument] = GIVEN[argument].blank(method.count)
     trained = -(-method.count // store.masks)

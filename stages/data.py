@@ -8,8 +8,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from headwater.benchmark.retraining import derive_seed, flip_labels
+from headwater.benchmark.retraining import flip_labels
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training import derive_seed
 from stages.params import Data
 from stages.problem import save_state
 from stages.row import At, Row

@@ -44,7 +44,7 @@ def main(
 def _write(row: GradientsRow, key: str, data: Path, models: Path, scratch: Path) -> None:
     """Write the stores, and what they hold."""
     store, record = row.store, training_record(models)
-    available = record["checkpoints"][store.checkpoints]
+    available = len(record["families"].get(store.checkpoints, ()))
     files = checkpoint_files(models, store.checkpoints, min(store.models or available, available))
     device = resolve_device(row.device)
     task = make_task(record["setting"], store.function, files, store.masks, device)

@@ -31,14 +31,14 @@ class Given:
     """An argument of attributors that no recipe says, because the workflow makes it."""
 
     make: str  # import path of make(problem) -> value
-    checkpoints: str  # the kind of checkpoints that it belongs to
+    finished: bool  # whether it belongs to checkpoints that are the ends of different runs
     blank: Callable[[int], Any]  # blank(count) stands for it where a recipe is only checked
 
 
 GIVEN = {
-    "learning_rates": Given("stages.runs:learning_rates", "trajectory", lambda n: [1.0] * n),
-    "runs": Given("stages.runs:training_runs", "ensemble", lambda n: [[object()]] * n),
-    "steps": Given("stages.runs:first_run", "ensemble", lambda n: [object()]),
+    "learning_rates": Given("stages.runs:learning_rates", False, lambda n: [1.0] * n),
+    "runs": Given("stages.runs:training_runs", True, lambda n: [[object()]] * n),
+    "steps": Given("stages.runs:first_run", True, lambda n: [object()]),
 }
 """By name; imported when an attributor takes one, so that the others do not depend on its code."""
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from headwater.benchmark.recipes import END
 from headwater.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [
-    "Data", "Device", "Infeasible", "KINDS", "Kind", "Method", "Metrics", "Params", "Setting", "Store",
-    "TARGETS", "Train", "Truth",
+    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Setting", "Store", "TARGETS",
+    "Train", "Truth",
 ]  # fmt: skip
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
-Kind = Literal["ensemble", "early", "trajectory"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 TARGETS = ("loss", "margin")
 """The functions that are explained: those of stores, and of the ground truth."""
 
@@ -75,24 +74,19 @@ class Data(Row):
     noisy: Noisy
 
 
-class Early(Row):
-    """Models whose training stops early: how many, and after how many epochs."""
+class Family(Row):
+    """Checkpoints that are used together: the first runs, each after some epochs (-1: the end)."""
 
-    models: Count
-    epochs: Count
+    runs: Count
+    epochs: Annotated[list[int], Field(min_length=1)] = [END]
+
+    def __len__(self) -> int:
+        """Return how many checkpoints there are."""
+        return self.runs * len(self.epochs)
 
 
-class Train(Row):
-    """Which models are trained, for attribution only."""
-
-    ensemble: Count
-    early: Early | None = None
-    trajectory: Annotated[int, Field(ge=0)] = 0
-
-    def count(self, kind: Kind) -> int:
-        """Return how many checkpoints of a kind there are."""
-        early = self.early.models if self.early else 0
-        return {"ensemble": self.ensemble, "early": early, "trajectory": self.trajectory}[kind]
+Train = dict[Name, Family]
+"""Which models are trained, for attribution only. Run i is the same training in every family."""
 
 
 class Truth(Row):
@@ -113,7 +107,7 @@ class Setting(Row):
     setting: str
     device: Device
     data: Data
-    train: Train
+    train: Annotated[Train, Field(min_length=1)]
     truth: Truth
     n_tune: Count
 
@@ -131,7 +125,7 @@ class Store(Feasible):
 
     function: Literal["loss", "margin"]
     form: Literal["factored", "dense", "projected"]
-    checkpoints: Kind = "ensemble"
+    checkpoints: Name = "ensemble"
     models: Count | None = None
     masks: Count = 1
     dtype: Literal["float32", "float16"] = "float32"
@@ -146,7 +140,7 @@ class Store(Feasible):
 
     def trained(self, train: Train) -> int:
         """Return how many trained models it takes gradients of."""
-        available = train.count(self.checkpoints)
+        available = len(train[self.checkpoints]) if self.checkpoints in train else 0
         return available if self.models is None else min(self.models, available)
 
 

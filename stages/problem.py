@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.files import atomic, load_json
 
 __all__ = [
-    "batches", "checkpoint_files", "file_hash", "load_split", "load_state", "save_parameters",
-    "save_state", "training_record",
+    "batches", "checkpoint_files", "file_hash", "load_split", "load_state", "save_state",
+    "training_record",
 ]  # fmt: skip
 
 BATCH = 1000
@@ -39,36 +37,23 @@ def training_record(models: Path) -> dict[str, Any]:
     return dict(load_json(models / "record.json"))
 
 
-def checkpoint_files(models: Path, kind: str, count: int) -> list[Path]:
-    """Return the files of the first `count` checkpoints, ``ensemble``, ``early`` or ``trajectory``.
+def checkpoint_files(models: Path, family: str, count: int) -> list[Path]:
+    """Return the files of the first `count` checkpoints of a family.
 
     Raises:
         FileNotFoundError: if fewer were trained.
     """
-    found = [models / f"{kind}-{i:02d}.safetensors" for i in range(count)]
-    for path in found:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} must be a trained model, found none; train more models"
-            )
-    return found
+    found = [models / c["file"] for c in training_record(models)["families"].get(family, [])]
+    if len(found) < count:
+        raise FileNotFoundError(
+            f"{models} must hold {count} checkpoints of {family}, got {len(found)}; train more models"
+        )
+    return found[:count]
 
 
 def file_hash(path: Path) -> str:
     """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def save_parameters(
-    path: Path, arrays: Mapping[str, NDArray[np.generic]], prefix: str = ""
-) -> None:
-    """Write the arrays whose names have a prefix as a state dict."""
-    state = {
-        name.removeprefix(prefix): torch.from_numpy(array.copy())
-        for name, array in sorted(arrays.items())
-        if name.startswith(prefix)
-    }
-    save_state(path, state)
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from safetensors.numpy import load_file
 from torch import Tensor
 
-from headwater.benchmark.retraining import Job, derive_seed, draw_subsets, leave_one_out, train_many
+from headwater.benchmark.retraining import Job, draw_subsets, leave_one_out, train_many
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training import derive_seed
 from headwater.device import resolve_device
 from headwater.progress import track
 from stages.files import resumable, save_array, save_json
 from stages.params import Device, Truth
-from stages.problem import load_split, save_parameters
+from stages.problem import load_split, save_state
 from stages.row import At, Row
 
 Samples = tuple[Tensor, Tensor]
@@ -38,7 +38,7 @@ def main(
     data: Path,
     out: Path,
 ) -> None:
-    """Retrain a model many times and keep all parameters, stacked; nothing where none is asked for."""
+    """Retrain a model many times, and keep all parameters; nothing where none is asked for."""
     retrain = {"subsets": retrain_on_subsets, "leave-one-out": retrain_without_each}[key]
     with resumable(out, row, data) as scratch:
         save_json(scratch / "record.json", {"setting": row.setting})
@@ -46,7 +46,7 @@ def main(
 
 
 def retrain_on_subsets(row: RetrainRow, samples: Samples, scratch: Path) -> None:
-    """Write masks.npy (n_subsets, n_train) and models.safetensors (n_subsets · n_repeats, ...)."""
+    """Write masks.npy (n_subsets, n_train), and a file per model: all repeats of one subset, of the next."""
     truth, n = row.truth, len(samples[1])
     masks = draw_subsets(n, truth.fraction, truth.subsets, derive_seed(row.seed, "subsets"))
     jobs = [
@@ -54,30 +54,23 @@ def retrain_on_subsets(row: RetrainRow, samples: Samples, scratch: Path) -> None
         for subset, mask in enumerate(masks)
         for repeat in range(truth.repeats)
     ]
-    single = scratch / "models"
-    single.mkdir(exist_ok=True)
-    files = [single / f"{job.index:04d}.safetensors" for job in jobs]
+    files = {job.index: scratch / f"model-{job.index:04d}.safetensors" for job in jobs}
     todo = [job for job in jobs if not files[job.index].exists()]
     models = train_many(row.setting, *samples, todo)
-    for job, outputs in track(models, "retraining on subsets", len(todo)):
-        save_parameters(files[job.index], outputs)
-    states = [load_file(file) for file in files]
-    stacked = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    save_parameters(scratch / "models.safetensors", stacked)
+    for job, (checkpoint,) in track(models, "retraining on subsets", len(todo)):
+        save_state(files[job.index], checkpoint.state)
     save_array(scratch / "masks.npy", masks)
-    for file in files:
-        file.unlink()
-    single.rmdir()
 
 
 def retrain_without_each(row: RetrainRow, samples: Samples, scratch: Path) -> None:
-    """Write removed.npy (r,) and models.safetensors (1 + r, ...), the full model first."""
+    """Write removed.npy (r,), and a file per model, the full one first."""
     if not row.truth.leave_one_out:
         return
     rng = np.random.default_rng(derive_seed(row.seed, "leave-one-out"))
     removed = np.sort(rng.permutation(len(samples[1]))[: row.truth.leave_one_out])
     seed = derive_seed(row.seed, "leave-one-out", "training")
     stacked = leave_one_out(get_setting(row.setting), *samples, removed, seed)
-    arrays = {name: t.cpu().numpy() for name, t in stacked.items()}
-    save_parameters(scratch / "models.safetensors", arrays)
+    for i in range(1 + len(removed)):
+        state = {name: stack[i].cpu() for name, stack in stacked.items()}
+        save_state(scratch / f"model-{i:04d}.safetensors", state)
     save_array(scratch / "removed.npy", removed)

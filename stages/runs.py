@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headwater.benchmark.replay import Replay
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training import Replay
 from stages.methods import Problem
 from stages.problem import training_record
 
@@ -11,9 +11,9 @@ __all__ = ["first_run", "learning_rates", "training_runs"]
 
 
 def learning_rates(problem: Problem) -> list[float]:
-    """Return the learning rate in force at each checkpoint of the trajectory."""
-    rates = [float(c["learning_rate"]) for c in training_record(problem.models)["trajectory"]]
-    return rates[: problem.count]
+    """Return the learning rate in force at each checkpoint."""
+    family = training_record(problem.models)["families"][problem.store["checkpoints"]]
+    return [float(checkpoint["learning_rate"]) for checkpoint in family[: problem.count]]
 
 
 def training_runs(problem: Problem) -> list[Replay]:

@@ -1,25 +1,25 @@
-"""Stage train: an ensemble of models, models that stopped early, and the checkpoints of one run."""
+"""Stage train: the models for attribution, each after the epochs that a family of checkpoints asks for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from torch import Tensor
-
-from headwater.benchmark.retraining import Job, derive_seed, run_parameters, train_many
+from headwater.benchmark.recipes import END
+from headwater.benchmark.retraining import Job, train_many
+from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training import derive_seed
+from headwater.benchmark.training.training import check_epochs
 from headwater.device import resolve_device
 from headwater.progress import track
-from stages.files import resumable, save_json
-from stages.params import KINDS, Device, Kind, Train
-from stages.problem import load_split, save_parameters
+from stages.files import load_json, resumable, save_json
+from stages.params import Device, Train
+from stages.problem import load_split, save_state
 from stages.row import At, Row
-
-Samples = tuple[Tensor, Tensor]
 
 
 class TrainRow(Row):
-    """How many models, how many that stop early and when, and how many checkpoints of the first run."""
+    """The families of checkpoints."""
 
     seed: Annotated[int, At("seed")]
     setting: Annotated[str, At("settings.{setting}.setting")]
@@ -28,44 +28,47 @@ class TrainRow(Row):
 
 
 def main(row: TrainRow, setting: str, *, data: Path, out: Path) -> None:
-    """Train the models of a problem, and record their seeds and learning rates."""
-    samples = load_split(data, resolve_device(row.device))
-    early = row.train.early.models if row.train.early else 0
-    seeds = [derive_seed(row.seed, "train", i) for i in range(max(row.train.ensemble, early, 1))]
-    jobs = [Job(i, seed) for i, seed in enumerate(seeds)]
+    """Train each run until the last epoch that is asked of it, and record whose checkpoints are where."""
+    inputs, labels = load_split(data, resolve_device(row.device))
+    seeds = [
+        derive_seed(row.seed, "train", i) for i in range(max(f.runs for f in row.train.values()))
+    ]
+    jobs = [Job(i, seed, epochs=_epochs(row, i)) for i, seed in enumerate(seeds)]
     with resumable(out, row, data) as scratch:
-        _train(row, samples, jobs[: row.train.ensemble], scratch, "ensemble")
-        # The first that stop early are those of the ensemble, on their way.
-        _train(row, samples, jobs[:early], scratch, "early")
-        record = {
-            "setting": row.setting,
-            "seeds": seeds,
-            "checkpoints": {kind: row.train.count(kind) for kind in KINDS},
-            "trajectory": _follow(row, samples, jobs[0], scratch),
-        }
+        todo = [job for job in jobs if not (scratch / _folder(job.index) / "run.json").exists()]
+        models = train_many(row.setting, inputs, labels, todo)
+        for job, checkpoints in track(models, "training", len(todo)):
+            folder, run = scratch / _folder(job.index), []
+            for checkpoint in checkpoints:
+                name = f"epoch-{checkpoint.epoch:03d}.safetensors"
+                save_state(folder / name, checkpoint.state)
+                rate, loss = checkpoint.learning_rate, checkpoint.loss
+                run.append({"epoch": checkpoint.epoch, "learning_rate": rate, "loss": loss,
+                            "file": f"{folder.name}/{name}"})  # fmt: skip
+            save_json(folder / "run.json", run)
+        runs = [load_json(scratch / _folder(job.index) / "run.json") for job in jobs]
+        families = {name: _checkpoints(row, name, runs) for name in row.train}
+        record = {"setting": row.setting, "seeds": seeds, "families": families}
         save_json(scratch / "record.json", record)
 
 
-def _train(row: TrainRow, samples: Samples, jobs: list[Job], scratch: Path, kind: Kind) -> None:
-    """Train what is not there yet."""
-    files = {job.index: scratch / f"{kind}-{job.index:02d}.safetensors" for job in jobs}
-    todo = [job for job in jobs if not files[job.index].exists()]
-    epochs = row.train.early.epochs if kind == "early" and row.train.early else None
-    models = train_many(row.setting, *samples, todo, epochs=epochs)
-    for job, outputs in track(models, f"training ({kind})", len(todo)):
-        save_parameters(files[job.index], outputs)
+def _epochs(row: TrainRow, run: int) -> tuple[int, ...]:
+    """Return the epochs that any family asks of a run."""
+    asked = [check_epochs(get_setting(row.setting), family.epochs) for family in row.train.values()]
+    runs = [family.runs for family in row.train.values()]
+    found = {e for epochs, count in zip(asked, runs, strict=True) if run < count for e in epochs}
+    return tuple(sorted(found, key=lambda epoch: (epoch == END, epoch)))
 
 
-def _follow(row: TrainRow, samples: Samples, job: Job, scratch: Path) -> list[dict[str, float]]:
-    """Keep checkpoints along one run; return epoch and learning rate at each."""
-    if not row.train.trajectory:
-        return []
-    ((_, outputs),) = train_many(
-        row.setting, *samples, [job], finish=run_parameters, checkpoint_count=row.train.trajectory
-    )
-    record = []
-    for i in range(row.train.trajectory):
-        epoch, rate = outputs[f"rate/{i:02d}"]
-        record.append({"epoch": int(epoch), "learning_rate": float(rate)})
-        save_parameters(scratch / f"trajectory-{i:02d}.safetensors", outputs, f"{i:02d}/")
-    return record
+def _folder(run: int) -> str:
+    return f"run-{run:02d}"
+
+
+def _checkpoints(row: TrainRow, family: str, runs: list[Any]) -> list[dict[str, Any]]:
+    """Return a family's checkpoints: all of the first run, then of the next."""
+    wanted = check_epochs(get_setting(row.setting), row.train[family].epochs)
+    return [
+        {"run": i} | next(c for c in reversed(run) if epoch in (c["epoch"], END))
+        for i, run in enumerate(runs[: row.train[family].runs])
+        for epoch in wanted
+    ]

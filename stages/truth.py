@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from safetensors.torch import load_file
+import torch
 
-from headwater.benchmark.retraining import evaluate_many
+from headwater.benchmark.retraining import evaluate_targets
 from headwater.benchmark.settings import get_setting
 from headwater.device import resolve_device
+from headwater.progress import track
 from stages.files import atomic, load_json, save_array
 from stages.params import TARGETS, Device
-from stages.problem import load_split
+from stages.problem import load_split, load_state
 from stages.row import At, Row
 
 
@@ -38,12 +39,15 @@ def main(row: TruthRow, setting: str, *, models: Path, data: Path, out: Path) ->
                 continue
             (partial / kind).mkdir(parents=True)
             shutil.copyfile(models / kind / design, partial / kind / design)
-            stacked = load_file(models / kind / "models.safetensors", str(device))
-            name = load_json(models / kind / "record.json")["setting"]
-            values = evaluate_many(get_setting(name), stacked, *samples)
+            setting = get_setting(load_json(models / kind / "record.json")["setting"])
+            files = sorted((models / kind).glob("model-*.safetensors"))
+            values = [
+                evaluate_targets(setting, load_state(file, device), *samples)
+                for file in track(files, f"evaluating ({kind})", len(files))
+            ]
             n_subsets = len(np.load(models / kind / design))
             for target in TARGETS:
-                found = values[target].cpu().numpy()
+                found = torch.stack([of[target] for of in values]).cpu().numpy()
                 if kind == "subsets":
                     found = found.reshape(n_subsets, -1, found.shape[1])
                 save_array(partial / kind / f"{target}.npy", found)

@@ -53,7 +53,7 @@ class Unrolling(TrajectoryAttributor):
         if len(runs) != len(task.checkpoints):
             raise ValueError(
                 "Unrolling needs one run per checkpoint, got "
-                f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.benchmark.replay"
+                f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.benchmark.training"
             )
         self.runs = list(runs)
 

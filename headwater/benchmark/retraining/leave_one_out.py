@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headwater.benchmark.retraining.schedule import dropout_keys, epoch_order, initial_model
 from headwater.benchmark.retraining.stacked import ModelStack
-from headwater.benchmark.retraining.training import check_finite_loss
 from headwater.benchmark.settings.setting import Setting
+from headwater.benchmark.training.draws import epoch_draws, initial_model
+from headwater.benchmark.training.training import check_finite_loss
 
 __all__ = ["leave_one_out"]
 
@@ -70,18 +70,16 @@ def _train_without(
 ) -> ModelStack:
     model = initial_model(setting, seed, inputs)
     stack = ModelStack(setting, [model] * len(left_out))
-    left_out = left_out.to(inputs.device)
-    for epoch in range(1, setting.recipe.epochs + 1):
-        order = epoch_order(seed, epoch, len(inputs)).to(inputs.device)
-        batches = order.split(setting.recipe.batch_size)
-        keys = dropout_keys(seed, epoch, len(batches), model)
-        keys = {name: words.to(inputs.device) for name, words in keys.items()}
-        total = inputs.new_zeros(len(left_out))
-        for step, batch in enumerate(batches):
-            present = (batch != left_out[:, None]).to(inputs.dtype)
+    left_out, dtype = left_out.to(inputs.device), next(model.parameters()).dtype
+    for epoch in range(1, stack.recipe.epochs + 1):
+        total = torch.zeros(len(left_out), dtype=dtype, device=inputs.device)
+        for draw in epoch_draws(stack.recipe, seed, epoch, len(inputs), model):
+            batch = draw.places.to(inputs.device)
+            present = (batch != left_out[:, None]).to(dtype)
             weights = present / present.sum(dim=1, keepdim=True).clamp(min=1)
-            step_keys = {name: words[step] for name, words in keys.items()}
-            total += stack.step(inputs[batch], labels[batch], weights, step_keys, shared=True)
+            keys = {name: word.to(inputs.device) for name, word in draw.keys.items()}
+            seen = draw.augmented(stack.recipe, inputs[batch])
+            total += stack.step(seen, labels[batch], weights, keys, draw.factor, shared=True)
         check_finite_loss(float(total.sum()), epoch, setting)
     return stack
 

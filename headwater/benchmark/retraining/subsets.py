@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.benchmark.retraining.seeds import derive_seed
+from headwater.benchmark.training.seeds import derive_seed
 
 __all__ = ["draw_subsets", "flip_labels"]
 
@@ -41,36 +41,38 @@ def draw_subsets(n: int, fraction: float, count: int, seed: int) -> NDArray[np.b
 def flip_labels(
     labels: NDArray[np.integer], fraction: float, n_classes: int, seed: int
 ) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
-    """Give round(fraction · n) samples another label, uniform over the other classes.
+    """Give round(fraction · n) samples other labels, uniform over the other classes.
 
     Args:
-        labels: Class indices (n,) in [0, n_classes); left as they are.
-        fraction: Share of the samples to flip, 0 <= fraction <= 1.
-        n_classes: Number of classes, at least 2.
-        seed: Base seed.
+        labels: class indices (n, ...) in [0, n_classes), left as they are; where a sample has several,
+            all of them change, but for negative ones, which a loss ignores.
+        fraction: share of the samples to flip, 0 <= fraction <= 1.
+        n_classes: number of classes, at least 2.
+        seed: base seed.
 
     Returns:
-        New labels (n,) of the same type, and the mask (n,) of the flipped samples.
+        New labels of the same shape and type, and the mask (n,) of the flipped samples.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     labels = np.asarray(labels)
-    valid = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-    if not valid or np.any((labels < 0) | (labels >= n_classes)):
+    valid = labels.ndim >= 1 and np.issubdtype(labels.dtype, np.integer)
+    if not valid or np.any(labels >= n_classes):
         raise ValueError(
-            f"labels must be integers in [0, {n_classes}) of shape (n,), got {labels.dtype} of "
-            f"shape {labels.shape}: pass class indices and the right n_classes"
+            f"labels must be integers below {n_classes} of shape (n, ...), got {labels.dtype} of "
+            f"shape {labels.shape}; pass class indices and the right n_classes"
         )
     if not 0 <= fraction <= 1 or n_classes < 2:
         raise ValueError(
             f"flipping needs 0 <= fraction <= 1 and n_classes >= 2, got fraction={fraction}, "
-            f"n_classes={n_classes}: correct the value"
+            f"n_classes={n_classes}; correct the value"
         )
     generator = np.random.default_rng(derive_seed(seed, "flip"))
     flipped = np.zeros(len(labels), dtype=bool)
     flipped[generator.permutation(len(labels))[: round(fraction * len(labels))]] = True
     # A shift by 1 .. n_classes - 1 reaches every other class once.
-    shift = generator.integers(1, n_classes, size=len(labels))
-    noisy = np.where(flipped, (labels.astype(np.int64) + shift) % n_classes, labels)
+    shift = generator.integers(1, n_classes, size=labels.shape)
+    changed = flipped.reshape(-1, *(1 for _ in labels.shape[1:])) & (labels >= 0)
+    noisy = np.where(changed, (labels.astype(np.int64) + shift) % n_classes, labels)
     return noisy.astype(labels.dtype), flipped

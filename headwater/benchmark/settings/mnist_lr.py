@@ -2,7 +2,8 @@
 
 from headwater.benchmark.datasets.mnist import load_samples
 from headwater.benchmark.models.logistic_regression import LogisticRegression
-from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.benchmark.recipes import Recipe
+from headwater.benchmark.settings.setting import Setting
 from headwater.targets import cross_entropy, log_probability, logit, margin
 
 SETTING = Setting(

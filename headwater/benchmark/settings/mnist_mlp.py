@@ -1,8 +1,13 @@
 """Multi-layer perceptron on MNIST-10: 5,000 train samples, 500 test samples."""
 
+from functools import partial
+
+from torch.optim import SGD
+
 from headwater.benchmark.datasets.mnist import load_samples
 from headwater.benchmark.models.mlp import MLP
-from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.benchmark.recipes import Recipe
+from headwater.benchmark.settings.setting import Setting
 from headwater.targets import cross_entropy, log_probability, logit, margin
 
 SETTING = Setting(
@@ -16,5 +21,5 @@ SETTING = Setting(
         "logit": logit,
         "log_probability": log_probability,
     },
-    recipe=Recipe(learning_rate=0.01, batch_size=64, epochs=50, momentum=0.9),
+    recipe=Recipe(0.01, batch_size=64, epochs=50, optimizer=partial(SGD, momentum=0.9)),
 )

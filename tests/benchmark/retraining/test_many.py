@@ -4,20 +4,14 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
 
-from headwater.benchmark.retraining import (
-    Job,
-    draw_subsets,
-    final_parameters,
-    train_many,
-    train_model,
-)
-from headwater.benchmark.retraining.many import _train_in_stacks
+from headwater.benchmark.retraining import Job, draw_subsets, train_many
+from headwater.benchmark.retraining.many import _in_stacks
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training import train_model
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,7 +31,13 @@ def jobs():
 @pytest.fixture(scope="module")
 def expected(samples, jobs):
     setting = get_setting("mnist-lr")
-    return [final_parameters(train_model(setting, *samples, job.seed, job.subset)) for job in jobs]
+    return [train_model(setting, *samples, job.seed, job.subset)[0].state for job in jobs]
+
+
+def assert_close(found, wanted, tolerance):
+    assert found.keys() == wanted.keys()
+    for name, values in found.items():
+        torch.testing.assert_close(values, wanted[name], rtol=tolerance, atol=tolerance)
 
 
 def test_processes_find_a_setting_by_its_import_path(
@@ -48,37 +48,37 @@ def test_processes_find_a_setting_by_its_import_path(
         "MINE = dataclasses.replace(get_setting('mnist-lr'), name='mine')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    ((_, outputs),) = train_many("a_setting_of_mine:MINE", *samples, jobs[:1], workers=1)
-    for name, array in outputs.items():
-        np.testing.assert_allclose(array, expected[0][name], rtol=1e-5, atol=1e-6)
+    ((_, (checkpoint,)),) = train_many("a_setting_of_mine:MINE", *samples, jobs[:1], workers=1)
+    assert_close(checkpoint.state, expected[0], 1e-5)
 
 
 def test_processes_give_what_one_process_gives(samples, jobs, expected):
-    found = {job.index: outputs for job, outputs in train_many("mnist-lr", *samples, jobs)}
+    found = {job.index: checkpoints for job, checkpoints in train_many("mnist-lr", *samples, jobs)}
     assert found.keys() == {0, 1, 2, 3}
-    for index, outputs in found.items():
-        assert outputs.keys() == expected[index].keys()
-        for name, values in outputs.items():
-            np.testing.assert_allclose(values, expected[index][name], rtol=1e-5, atol=1e-6)
+    for index, (checkpoint,) in found.items():
+        assert_close(checkpoint.state, expected[index], 1e-5)
+
+
+def test_processes_keep_the_epochs_that_are_asked_for(samples):
+    jobs = [Job(0, 1, epochs=(2, 3)), Job(1, 1, epochs=(1, -1)), Job(2, 1, epochs=(3,))]
+    found = {job.index: checkpoints for job, checkpoints in train_many("mnist-lr", *samples, jobs)}
+    assert [c.epoch for c in found[0]] == [2, 3]
+    assert [c.epoch for c in found[1]] == [1, 20]
+    assert_close(found[0][1].state, found[2][0].state, 0.0)
+
+
+def test_epochs_after_the_end_are_refused_before_anything_is_trained(samples):
+    with pytest.raises(ValueError, match=r"the end of mnist-lr after 20, got \[21\]"):
+        next(train_many("mnist-lr", *samples, [Job(0, 1), Job(1, 1, epochs=(21,))]))
 
 
 def test_stacks_give_what_one_process_gives(samples, jobs, expected):
     whole = Job(9, 3)
-    found = _train_in_stacks(
-        get_setting("mnist-lr"),
-        *samples,
-        [*jobs, whole],
-        finish=final_parameters,
-        checkpoint_count=0,
-        models_at_once=3,
-    )
-    indices = []
-    for job, outputs in found:
-        indices.append(job.index)
+    found = list(_in_stacks(get_setting("mnist-lr"), *samples, [*jobs, whole], models_at_once=3))
+    assert sorted(job.index for job, _ in found) == [0, 1, 2, 3, 9]
+    for job, (checkpoint,) in found:
         if job is not whole:
-            for name, values in outputs.items():
-                np.testing.assert_allclose(values, expected[job.index][name], rtol=1e-4, atol=1e-4)
-    assert sorted(indices) == [0, 1, 2, 3, 9]
+            assert_close(checkpoint.state, expected[job.index], 1e-4)
 
 
 def test_failure_names_the_job_and_ends_the_workers(samples):

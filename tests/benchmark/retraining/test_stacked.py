@@ -7,42 +7,40 @@ from torch import nn
 
 from headwater.benchmark.retraining import (
     draw_subsets,
-    evaluate_many,
     evaluate_targets,
     leave_one_out,
-    train_model,
     train_stacked,
 )
-from headwater.benchmark.retraining.descent import sgd_step
-from headwater.benchmark.retraining.schedule import dropout_keys, epoch_order, initial_model
+from headwater.benchmark.retraining.stacked import is_stackable
+from headwater.benchmark.training import train_model
+from headwater.benchmark.training.draws import epoch_draws, epoch_order, initial_model
+
+
+def assert_same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-9)
 
 
 def test_stacked_models_equal_single_ones(setting, samples):
     masks = draw_subsets(25, 0.5, 3, seed=0)
     seeds = [4, 5, 4]
     data = (samples.train_inputs, samples.train_labels)
-    stack = train_stacked(setting, *data, seeds, masks, checkpoint_count=2)
+    stack = train_stacked(setting, *data, seeds, masks, epochs=[1, -1])
     for seed, mask, trained in zip(seeds, masks, stack, strict=True):
-        alone = train_model(setting, *data, seed, mask, checkpoint_count=2)
-        assert trained.losses == pytest.approx(alone.losses, abs=1e-9)
-        states = [(trained.model_state, alone.model_state)]
-        for ours, theirs in zip(trained.checkpoints, alone.checkpoints, strict=True):
+        alone = train_model(setting, *data, seed, mask, epochs=[1, -1])
+        assert len(trained) == len(alone) == 2
+        for ours, theirs in zip(trained, alone, strict=True):
             assert (ours.epoch, ours.learning_rate) == (theirs.epoch, theirs.learning_rate)
-            states.append((ours.state, theirs.state))
-        for ours, theirs in states:
-            assert ours.keys() == theirs.keys()
-            for name in ours:
-                torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-9)
+            assert ours.loss == pytest.approx(theirs.loss, abs=1e-9)
+            assert_same(ours.state, theirs.state)
 
 
 def test_stack_on_all_samples(setting, samples):
     data = (samples.train_inputs, samples.train_labels)
-    (trained,) = train_stacked(setting, *data, [2])
-    alone = train_model(setting, *data, 2)
-    for name in alone.model_state:
-        torch.testing.assert_close(
-            trained.model_state[name], alone.model_state[name], rtol=0, atol=1e-9
-        )
+    ((trained,),) = train_stacked(setting, *data, [2])
+    (alone,) = train_model(setting, *data, 2)
+    assert_same(trained.state, alone.state)
 
 
 def test_stack_errors(setting, samples):
@@ -60,6 +58,11 @@ def test_stack_errors(setting, samples):
     )
     with pytest.raises(ValueError, match=r"trainable parameters only, got 1\.num_batches_tracked"):
         train_stacked(buffered, *data, [0])
+    assert is_stackable(setting) and not is_stackable(buffered)
+    own = dataclasses.replace(setting, recipe=lambda *run: iter(()))
+    assert not is_stackable(own)
+    with pytest.raises(ValueError, match="must come from a Recipe, got a training loop of its own"):
+        train_stacked(own, *data, [0])
 
 
 def naive_leave_one_out(setting, samples, left_out, seed):
@@ -67,30 +70,32 @@ def naive_leave_one_out(setting, samples, left_out, seed):
     recipe = setting.recipe
     inputs, labels = samples.train_inputs, samples.train_labels
     model = initial_model(setting, seed, inputs).train()
-    parameters = list(model.parameters())
-    velocities = [torch.zeros_like(p) for p in parameters]
-    buffers = dict(model.named_buffers())
+    parameters = dict(model.named_parameters())
+    optimizer = recipe.make_optimizer(model, parameters)
     for epoch in range(1, recipe.epochs + 1):
-        batches = epoch_order(seed, epoch, len(inputs)).split(recipe.batch_size)
-        keys = dropout_keys(seed, epoch, len(batches), model)
-        for step, batch in enumerate(batches):
-            for name, words in keys.items():
-                buffers[name].copy_(words[step])
-            losses = setting.loss(model, (inputs[batch], labels[batch]))
+        for draw in epoch_draws(recipe, seed, epoch, len(inputs), model):
+            batch = draw.places
+            for name, word in draw.keys.items():
+                dict(model.named_buffers())[name].copy_(word)
+            losses = setting.loss(model, (draw.augmented(recipe, inputs[batch]), labels[batch]))
             # A dropout mask depends on the position: the sample stays in, its loss does not.
             present = losses[batch != left_out]
             loss = present.mean() if len(present) else 0.0 * losses.sum()
-            sgd_step(parameters, torch.autograd.grad(loss, parameters), velocities, recipe)
-    return evaluate_targets(
-        model, model.state_dict(), setting, samples.test_inputs, samples.test_labels
-    )
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            recipe.update(optimizer, list(parameters.values()), gradients, draw.factor)
+    return evaluate_targets(setting, model.state_dict(), samples.test_inputs, samples.test_labels)
 
 
 def outputs_without(setting, samples, removed, seed, models_at_once=None):
     """Return the targets of the full model, then of those that lack a sample."""
     data = (samples.train_inputs, samples.train_labels)
     stacked = leave_one_out(setting, *data, removed, seed, models_at_once)
-    return evaluate_many(setting, stacked, samples.test_inputs, samples.test_labels)
+    tests = (samples.test_inputs, samples.test_labels)
+    values = [
+        evaluate_targets(setting, {name: t[i] for name, t in stacked.items()}, *tests)
+        for i in range(1 + len(removed))
+    ]
+    return {name: torch.stack([of[name] for of in values]) for name in setting.targets}
 
 
 @pytest.mark.parametrize("models_at_once", [None, 2])
@@ -111,11 +116,8 @@ def test_leave_one_out_equals_a_loop(setting, samples, models_at_once):
 
 def test_the_full_model_is_that_of_train_model(setting, samples):
     found = outputs_without(setting, samples, [0], 3)
-    trained = train_model(setting, samples.train_inputs, samples.train_labels, 3)
-    model = initial_model(setting, 0, samples.test_inputs)
-    expected = evaluate_targets(
-        model, trained.model_state, setting, samples.test_inputs, samples.test_labels
-    )
+    (trained,) = train_model(setting, samples.train_inputs, samples.train_labels, 3)
+    expected = evaluate_targets(setting, trained.state, samples.test_inputs, samples.test_labels)
     for name in setting.targets:
         torch.testing.assert_close(found[name][0], expected[name], rtol=0, atol=1e-9)
 

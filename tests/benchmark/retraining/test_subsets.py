@@ -48,6 +48,15 @@ def test_flips_reach_every_other_class_equally():
     np.testing.assert_allclose(np.bincount(noisy, minlength=4), [1000, 1000, 0, 1000], atol=90)
 
 
+def test_all_labels_of_a_sequence_change_but_those_that_are_ignored():
+    labels = np.array([[0, 1, -100], [2, -100, -100], [1, 1, 1]])
+    noisy, flipped = flip_labels(labels, 0.67, 3, seed=1)
+    assert flipped.sum() == 2
+    changed = noisy != labels
+    np.testing.assert_array_equal(changed, flipped[:, None] & (labels >= 0))
+    assert noisy.max() < 3
+
+
 def test_impossible_flips_are_refused():
     with pytest.raises(ValueError, match="labels must be integers"):
         flip_labels(np.array([0, 5]), 0.1, 3, seed=0)
