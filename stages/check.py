@@ -65,6 +65,10 @@ def _names(params: Params) -> Iterator[tuple[str, str, set[str]]]:
     yield from (("benchmark", name, settings) for name in params.benchmark)
     for key, method in params.methods.items():
         yield f"methods.{key}.store", method.store, stores
+    for name, setting in params.settings.items():
+        for key, store in params.stores.items():
+            if store.feasible(name):
+                yield f"stores.{key}.checkpoints on {name}", store.checkpoints, set(setting.train)
     for group in ("stores", "methods"):
         for key, thing in getattr(params, group).items():
             for name in (*(thing.only or ()), *thing.infeasible):

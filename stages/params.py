@@ -11,8 +11,8 @@ from headwater.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [
-    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Setting", "Store", "TARGETS",
-    "Train", "Truth",
+    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Setting", "Store",
+    "TARGETS", "Train", "Truth",
 ]  # fmt: skip
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
@@ -78,7 +78,7 @@ class Family(Row):
     """Checkpoints that are used together: the first runs, each after some epochs (-1: the end)."""
 
     runs: Count
-    epochs: Annotated[list[int], Field(min_length=1)] = [END]
+    epochs: Annotated[list[int], Field(min_length=1, default_factory=lambda: [END])]
 
     def __len__(self) -> int:
         """Return how many checkpoints there are."""

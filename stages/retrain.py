@@ -46,7 +46,7 @@ def main(
 
 
 def retrain_on_subsets(row: RetrainRow, samples: Samples, scratch: Path) -> None:
-    """Write masks.npy (n_subsets, n_train), and a file per model: all repeats of one subset, of the next."""
+    """Write masks.npy (n_subsets, n_train), and a file per model: the repeats of one subset, the next."""
     truth, n = row.truth, len(samples[1])
     masks = draw_subsets(n, truth.fraction, truth.subsets, derive_seed(row.seed, "subsets"))
     jobs = [

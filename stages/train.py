@@ -1,4 +1,4 @@
-"""Stage train: the models for attribution, each after the epochs that a family of checkpoints asks for."""
+"""Stage train: the models for attribution, each after the epochs that are asked of it."""
 
 from __future__ import annotations
 

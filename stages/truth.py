@@ -39,10 +39,10 @@ def main(row: TruthRow, setting: str, *, models: Path, data: Path, out: Path) ->
                 continue
             (partial / kind).mkdir(parents=True)
             shutil.copyfile(models / kind / design, partial / kind / design)
-            setting = get_setting(load_json(models / kind / "record.json")["setting"])
+            kept = get_setting(load_json(models / kind / "record.json")["setting"])
             files = sorted((models / kind).glob("model-*.safetensors"))
             values = [
-                evaluate_targets(setting, load_state(file, device), *samples)
+                evaluate_targets(kept, load_state(file, device), *samples)
                 for file in track(files, f"evaluating ({kind})", len(files))
             ]
             n_subsets = len(np.load(models / kind / design))

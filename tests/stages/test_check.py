@@ -50,7 +50,12 @@ BAD = {
     ),
     "unknown only": (("methods", "trak-50", "only"), ["mnist"], "trak-50: a setting must be one of"),
     "too many": (("methods", "trak-10", "count"), 11, "count must be at most 10"),
-    "no trajectory": (("methods", "tracin-10", "store"), "loss", "with checkpoints: trajectory"),
+    "no such family": (("stores", "early", "checkpoints"), "late", "must be one of early, ensemble"),
+    "no end of a run": (("methods", "dvemb", "store"), "trajectory", "at the end of their runs have"),
+    "epochs after the end": (
+        ("settings", "mnist-lr", "train", "early", "epochs"), [3, 21],
+        "settings.mnist-lr.train.early: epochs must ascend from 1 to the end of mnist-lr after 20",
+    ),
     "unknown attributor": (("methods", "trak-1", "attributor"), "TRAKK", "must be one of Data"),
     "unknown solver": (("methods", "fisher-1", "solver", "kind"), "Woodbry", "must be one of Con"),
     "no class": (("methods", "trak-1", "attributor"), "os:getcwd", "import path package.module:Class"),

@@ -66,8 +66,8 @@ class Replay:
         altered = self.recipe.augment is not None or self.recipe.clip is not None
         if altered or not isinstance(self._run().optimizer, SGD):
             raise ValueError(
-                f"a replay must follow plain gradient descent, got {setting.name} with another optimizer, "
-                "clipped gradients or augmented samples; leave out methods that follow a run"
+                f"a replay must follow plain gradient descent, got {setting.name} with another "
+                "optimizer, clipped gradients or augmented samples; leave out methods that follow a run"
             )
 
     def __len__(self) -> int:

@@ -74,9 +74,7 @@ def test_recipes_of_the_paper():
     assert get_setting("mnist-lr").recipe == Recipe(0.01, batch_size=32, epochs=20)
     mlp = get_setting("mnist-mlp").recipe
     assert (mlp.learning_rate, mlp.batch_size, mlp.epochs) == (0.01, 64, 50)
-    optimizer = mlp.make_optimizer(
-        get_setting("mnist-mlp").make_model(), {"layers.0.weight": torch.zeros(2, 2)}
-    )
+    optimizer = mlp.optimizer([torch.zeros(2)], lr=0.1)
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.param_groups[0]["momentum"] == 0.9
 

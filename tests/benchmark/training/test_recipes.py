@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from functools import partial
 
 import pytest
@@ -47,7 +48,7 @@ def test_schedules_start_peak_and_end_where_they_should():
     assert {constant(step, 9) for step in range(9)} == {1.0}
     factors = [cosine(warmup=3, final=0.1)(step, 103) for step in range(104)]
     assert factors[:4] == [0.25, 0.5, 0.75, 1.0] and factors[-1] == pytest.approx(0.1)
-    assert all(a > b for a, b in zip(factors[3:], factors[4:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[3:]))
     factors = [one_cycle(0.25, 0.1, 0.0)(step, 100) for step in range(101)]
     assert factors[0] == pytest.approx(0.1) and max(factors) == factors[25] == 1.0
     assert factors[-1] == pytest.approx(0.0)
