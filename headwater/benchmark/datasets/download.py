@@ -6,7 +6,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-__all__ = ["download_verified"]
+__all__ = ["download_verified", "file_checksum"]
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 20
@@ -30,13 +30,13 @@ def download_verified(url: str, destination: Path, sha256: str) -> Path:
         ValueError: If the downloaded bytes have another checksum.
         OSError: If the address cannot be read.
     """
-    if destination.exists() and _digest(destination) == sha256:
+    if destination.exists() and file_checksum(destination) == sha256:
         return destination
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
     try:
         _stream(url, partial)
-        found = _digest(partial)
+        found = file_checksum(partial)
         if found != sha256:
             raise ValueError(
                 f"{url} must have sha256 {sha256}, got {found}: "
@@ -46,6 +46,12 @@ def download_verified(url: str, destination: Path, sha256: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return destination
+
+
+def file_checksum(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stream(url: str, path: Path) -> None:
@@ -58,8 +64,3 @@ def _stream(url: str, path: Path) -> None:
             if total and 10 * done // total > reported:
                 reported = 10 * done // total
                 _LOGGER.info("%s: %d of %d MB", path.name, done >> 20, total >> 20)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

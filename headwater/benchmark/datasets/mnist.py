@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from headwater.benchmark.datasets.download import download_verified
+from headwater.benchmark.datasets import official
+from headwater.benchmark.datasets.official import OfficialFile
 from headwater.benchmark.datasets.samples import Samples
 
 __all__ = [
@@ -101,14 +101,14 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
-def find_official(name: str, downloads: Path = Path("data/downloads/mnist")) -> Path:
+def find_official(name: str, downloads: Path = Path("data/downloads")) -> Path:
     """Return the path of an official file: from the mirror, or downloaded and verified.
 
     A mirror is the folder `mnist` in $HEADWATER_DATA_MIRROR; its files are taken as they are.
 
     Args:
         name: File name, one of `OFFICIAL_CHECKSUMS`.
-        downloads: Folder of the downloaded files.
+        downloads: Folder of all downloads; these go to `mnist` in it.
 
     Raises:
         ValueError: If the name is unknown, or a download has the wrong checksum.
@@ -117,16 +117,8 @@ def find_official(name: str, downloads: Path = Path("data/downloads/mnist")) -> 
     if name not in OFFICIAL_CHECKSUMS:
         known = ", ".join(OFFICIAL_CHECKSUMS)
         raise ValueError(f"name must be one of {known}, got {name!r}: correct the name")
-    mirror = os.environ.get("HEADWATER_DATA_MIRROR")
-    if not mirror:
-        return download_verified(OFFICIAL_URL + name, downloads / name, OFFICIAL_CHECKSUMS[name])
-    path = Path(mirror) / "mnist" / name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"$HEADWATER_DATA_MIRROR must hold mnist/{name}, got {mirror} without it: "
-            "correct or unset the variable"
-        )
-    return path
+    source = OfficialFile("mnist", OFFICIAL_URL + name, OFFICIAL_CHECKSUMS[name])
+    return official.find_official("mnist", name, source, downloads)
 
 
 def array_checksum(array: NDArray[np.uint8]) -> str:
