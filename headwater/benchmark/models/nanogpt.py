@@ -65,9 +65,8 @@ class NanoGPT(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (n, T, n_tokens) of tokens int64 (n, T), T <= length."""
         check_positions(inputs, self.positions.num_embeddings)
-        # Places of its own for each sample: gradients per sample need them.
-        places = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
-        hidden = self.dropout(self.tokens(inputs) + self.positions(places))
+        positions = torch.arange(inputs.shape[1], device=inputs.device)
+        hidden = self.dropout(self.tokens(inputs) + self.positions(positions))
         logits: Tensor = self.head(self.norm(self.layers(hidden)))
         return logits
 
