@@ -69,8 +69,8 @@ def retrain_without_each(row: RetrainRow, samples: Samples, scratch: Path) -> No
     rng = np.random.default_rng(derive_seed(row.seed, "leave-one-out"))
     removed = np.sort(rng.permutation(len(samples[1]))[: row.truth.leave_one_out])
     seed = derive_seed(row.seed, "leave-one-out", "training")
-    stacked = leave_one_out(get_setting(row.setting), *samples, removed, seed)
-    for i in range(1 + len(removed)):
-        state = {name: stack[i].cpu() for name, stack in stacked.items()}
-        save_state(scratch / f"model-{i:04d}.safetensors", state)
+    states = leave_one_out(get_setting(row.setting), *samples, removed, seed)
+    for i, state in enumerate(states):
+        on_cpu = {name: tensor.cpu() for name, tensor in state.items()}
+        save_state(scratch / f"model-{i:04d}.safetensors", on_cpu)
     save_array(scratch / "removed.npy", removed)

@@ -24,7 +24,7 @@ def leave_one_out(
     removed: Sequence[int] | NDArray[np.integer],
     seed: int,
     models_at_once: int | None = None,
-) -> dict[str, Tensor]:
+) -> list[dict[str, Tensor]]:
     r"""Retrain without each removed sample.
 
     All models, the full one among them, share initial weights, dropout masks and the order of all n
@@ -33,19 +33,19 @@ def leave_one_out(
     the effect of the sample and not of another random order.
 
     Args:
-        setting: Model, loss and recipe.
-        inputs: Training inputs (n, ...).
-        labels: int64 (n,).
-        removed: Indices (r,) of the samples to leave out, one model each.
-        seed: Seed of the shared training run.
-        models_at_once: Size of a stack; by default as many as fit into 256 MB of parameters.
+        setting: model, loss and recipe.
+        inputs: training inputs (n, ...).
+        labels: (n, ...).
+        removed: places (r,) of the samples to leave out, one model each.
+        seed: of the shared training run.
+        models_at_once: size of a stack; default: as many as fit into 256 MB of parameters.
 
     Returns:
-        Stacked state dicts, name -> (1 + r, ...): first the full model, then one a removed sample.
+        1 + r state dicts: that of the full model, then one per removed sample.
 
     Raises:
-        ValueError: If an index lies outside the training samples, or there is none.
-        FloatingPointError: If a loss becomes NaN or infinite.
+        ValueError: if a place lies outside the training samples, or there is none.
+        FloatingPointError: if a loss becomes NaN or infinite.
     """
     indices = torch.as_tensor(np.asarray(removed, dtype=np.int64))
     n = len(inputs)
@@ -58,11 +58,11 @@ def leave_one_out(
     left_out = torch.cat([torch.tensor([-1]), indices])
     if models_at_once is None:
         models_at_once = _models_that_fit(setting, inputs, seed)
-    stacks = [
-        _train_without(setting, inputs, labels, chunk, seed).parameters
+    return [
+        state
         for chunk in left_out.split(models_at_once)
+        for state in _train_without(setting, inputs, labels, chunk, seed).states()
     ]
-    return {name: torch.cat([stack[name] for stack in stacks]) for name in stacks[0]}
 
 
 def _train_without(

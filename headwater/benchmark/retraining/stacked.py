@@ -50,9 +50,12 @@ class ModelStack:
         """Return the number of models."""
         return len(next(iter(self.parameters.values())))
 
-    def state(self, index: int) -> dict[str, Tensor]:
-        """Return a copy of one model's state dict."""
-        return {name: stacked[index].clone() for name, stacked in self.parameters.items()}
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return a copy of each model's state dict, tied parameters under each of their names."""
+        first = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        tied = dict(self.model.named_parameters(remove_duplicate=False))
+        stacks = {name: self.parameters[first[id(p)]] for name, p in tied.items()}
+        return [{name: t[i].clone() for name, t in stacks.items()} for i in range(len(self))]
 
     def step(
         self,
@@ -172,10 +175,11 @@ def train_stacked(
             stack.draw(together, rows, inputs, labels) for together in zip(*draws, strict=True)
         ]
         losses = torch.stack(steps).mean(0).tolist()
-        for i, loss in enumerate(losses):
+        for loss in losses:
             check_finite_loss(loss, epoch, setting)
-            if epoch in epochs:
-                kept[i].append(Checkpoint(epoch, stack.learning_rate, stack.state(i), loss))
+        if epoch in epochs:
+            for checkpoints, state, loss in zip(kept, stack.states(), losses, strict=True):
+                checkpoints.append(Checkpoint(epoch, stack.learning_rate, state, loss))
     return kept
 
 

@@ -14,6 +14,7 @@ from headwater.benchmark.retraining import (
 from headwater.benchmark.retraining.stacked import is_stackable
 from headwater.benchmark.training import train_model
 from headwater.benchmark.training.draws import epoch_draws, epoch_order, initial_model
+from tests.benchmark.conftest import SETTINGS
 
 
 def assert_same(ours, theirs):
@@ -89,12 +90,9 @@ def naive_leave_one_out(setting, samples, left_out, seed):
 def outputs_without(setting, samples, removed, seed, models_at_once=None):
     """Return the targets of the full model, then of those that lack a sample."""
     data = (samples.train_inputs, samples.train_labels)
-    stacked = leave_one_out(setting, *data, removed, seed, models_at_once)
+    states = leave_one_out(setting, *data, removed, seed, models_at_once)
     tests = (samples.test_inputs, samples.test_labels)
-    values = [
-        evaluate_targets(setting, {name: t[i] for name, t in stacked.items()}, *tests)
-        for i in range(1 + len(removed))
-    ]
+    values = [evaluate_targets(setting, state, *tests) for state in states]
     return {name: torch.stack([of[name] for of in values]) for name in setting.targets}
 
 
@@ -134,3 +132,17 @@ def test_leaving_out_a_copy_changes_less_than_leaving_out_an_outlier(setting, sa
 def test_impossible_removals_are_refused(setting, samples, removed):
     with pytest.raises(ValueError, match=r"removed must hold indices in \[0, 25\)"):
         leave_one_out(setting, samples.train_inputs, samples.train_labels, removed, 0)
+
+
+def test_tied_parameters_have_all_their_names(samples):
+    def make():
+        model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)).double()
+        model[1].weight = model[0].weight
+        return model
+
+    tied = dataclasses.replace(SETTINGS["lr"], make_model=make)
+    data = (samples.train_inputs, samples.train_labels)
+    ((trained,),) = train_stacked(tied, *data, [2])
+    assert_same(trained.state, train_model(tied, *data, 2)[0].state)
+    full, _ = leave_one_out(tied, *data, [0], 2)
+    assert_same(full, trained.state)
