@@ -45,6 +45,7 @@ def main(*, params: Path, settings: Path, sources: list[Path], out: Path) -> Non
 def _runs(params: Params) -> Iterator[tuple[str, list[str]]]:
     """Yield every run of a stage, as the name of its file, with the modules that it starts from."""
     yield "report", ["stages.report"]
+    yield "summary", ["stages.summary"]
     for setting, sizes in params.settings.items():
         own = module_of_setting(sizes.setting)
         for stage in PLAIN:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["METRICS", "cheapest", "leaderboard", "seconds_of", "show"]
+__all__ = ["METRICS", "cheapest", "leaderboard", "seconds_of", "show", "summary"]
 
 WIDTH = 140
 HEAD = ("method", "explains", "models", "damping")
@@ -41,6 +41,33 @@ def cheapest(methods: dict[str, Any]) -> list[str]:
             kept.append(name)
             best = -negative
     return kept
+
+
+def summary(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the best method of a setting by each metric: of all, and of those with one model.
+
+    Returns:
+        metric -> {"any" | "one": {"method", "models", "function", "value", "low", "high", "ceiling",
+        "seconds"}}; the ceiling is that of the LDS of the function, None for other metrics.
+    """
+    found: dict[str, Any] = {}
+    for metric in METRICS:
+        rows = {n: f for n, f in record["methods"].items() if metric in f}
+        groups = {"any": rows, "one": {n: f for n, f in rows.items() if f["checkpoints"] == 1}}
+        for group, methods in groups.items():
+            if methods:
+                name = max(methods, key=lambda n: (methods[n][metric]["value"], n))
+                best = methods[name]
+                ceiling = record["noise_ceiling"][best["function"]]["value"]
+                found.setdefault(metric, {})[group] = {
+                    **best[metric],
+                    "method": name,
+                    "models": best["checkpoints"],
+                    "function": best["function"],
+                    "ceiling": ceiling if metric == "lds" else None,
+                    "seconds": seconds_of(best),
+                }
+    return found
 
 
 def leaderboard(setting: str, record: dict[str, Any]) -> str:

@@ -11,9 +11,10 @@ from torch.func import functional_call, vmap
 
 from headwater import AttributionTask
 from headwater.benchmark.models.dropout import StatelessDropout
-from headwater.benchmark.retraining import train_model
-from headwater.benchmark.retraining.schedule import dropout_keys
-from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.benchmark.recipes import Recipe
+from headwater.benchmark.settings.setting import Setting
+from headwater.benchmark.training import train_model
+from headwater.benchmark.training.draws import dropout_keys
 from headwater.gradients import GradientCapture
 from headwater.targets import cross_entropy, margin
 from tests import reference
@@ -92,11 +93,11 @@ def test_logits_of_a_sample_do_not_depend_on_the_others_in_eval_mode(name):
 @pytest.mark.parametrize("name", TINY)
 def test_a_run_follows_its_seed(name):
     tiny = TINY[name]
-    recipe = Recipe(learning_rate=0.01, batch_size=4, epochs=2, momentum=0.9)
+    recipe = Recipe(0.01, batch_size=4, epochs=2)
     setting = Setting(name, tiny.make, lambda path: None, cross_entropy, {}, recipe)
     inputs, labels = tiny.draw(10)
     runs = [train_model(setting, inputs, labels, seed) for seed in (1, 1, 2)]
-    first, again, other = (run.model_state for run in runs)
+    first, again, other = (run[-1].state for run in runs)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
     assert runs[0].losses[1] < runs[0].losses[0]

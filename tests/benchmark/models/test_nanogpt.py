@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from headwater.benchmark.models.nanogpt import NanoGPT
-from headwater.benchmark.retraining.schedule import initial_model
-from headwater.benchmark.settings.setting import Recipe, Setting
+from headwater.benchmark.recipes import Recipe
+from headwater.benchmark.settings.setting import Setting
+from headwater.benchmark.training.draws import initial_model
 from headwater.targets import cross_entropy
 from tests.benchmark.models.tiny_models import SEQUENCES, randomised, tokens
 from tests.precision import assert_close
