@@ -45,7 +45,7 @@ def read_notes(path: Path) -> list[Note]:
         midi = mido.MidiFile(path)
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, ValueError, LookupError) as error:
+    except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
         raise ValueError(
             f"{path.name} must be a MIDI file, got {error or type(error).__name__}: fetch it again"
         ) from error

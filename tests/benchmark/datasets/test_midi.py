@@ -4,6 +4,10 @@ import pytest
 from headwater.benchmark.datasets.midi import Note, read_notes
 
 
+# A file whose key signature has 99 sharps.
+BAD_KEY = b"MThd\0\0\0\6\0\1\0\1\0\x60MTrk\0\0\0\6\0\xff\x59\2\x63\0"
+
+
 def write(path, *tracks, ticks_per_beat=100, kind=1):
     """A file of tracks, each a list of (tick, message)."""
     midi = mido.MidiFile(type=kind, ticks_per_beat=ticks_per_beat)
@@ -123,7 +127,9 @@ def test_a_real_performance(mirror, tmp_path):
     assert sum(n.end for n in keys) < sum(n.end for n in notes)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a MIDI file, but a text", b"MThd\0\0\0\6\0\1\0\1"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a MIDI file, but a text", b"MThd\0\0\0\6\0\1\0\1", BAD_KEY]
+)
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "a.midi").write_bytes(content)
     with pytest.raises(ValueError, match=r"a.midi must be a MIDI file, got .*: fetch it again"):
