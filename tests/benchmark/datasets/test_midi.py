@@ -3,7 +3,6 @@ import pytest
 
 from headwater.benchmark.datasets.midi import Note, read_notes
 
-
 # A file whose key signature has 99 sharps.
 BAD_KEY = b"MThd\0\0\0\6\0\1\0\1\0\x60MTrk\0\0\0\6\0\xff\x59\2\x63\0"
 
