@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from headwater.benchmark.datasets.download import file_checksum
 
 __all__ = ["unpack"]
 
+_BLOCK = 1 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
 
 
@@ -109,11 +111,13 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive, "r:gz") as tar:
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         for entry in tar:
             if not (entry.isfile() or entry.isdir()):
                 raise _refused(archive, "plain files and folders only", f"{entry.name!r}")
             yield _Member(entry.name, entry.size, tar.extractfile(entry))
+        while stream.read(_BLOCK):  # to its end, where its own checksum is
+            pass
 
 
 def _zip_members(archive: Path) -> Iterator[_Member]:

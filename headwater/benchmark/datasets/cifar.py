@@ -91,8 +91,8 @@ def load_cifar2(
 ) -> Samples:
     """Return the cats (label 0) and dogs (label 1) of CIFAR-10 in file order, as `load_cifar10`.
 
-    A mirror has them in its folder `cifar2`, in the same files; whether other classes are in
-    them too makes no difference.
+    A mirror has them in its folder `cifar2`, in files of the same names; whether other classes are in
+    them too makes no difference, but their order does: which samples are the first is up to it.
 
     Args:
         data: folder whose `downloads` take the official archive where there is no mirror.

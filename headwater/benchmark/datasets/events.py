@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import floor
 
-from headwater.benchmark.datasets.midi import Note
+from headwater.benchmark.datasets.midi import Note, in_order
 
 __all__ = ["END", "PAD", "STEPS_PER_SECOND", "VOCABULARY_SIZE", "decode_events", "encode_notes"]
 
@@ -47,7 +47,7 @@ def encode_notes(notes: Iterable[Note]) -> list[int]:
     """
     events: list[int] = []
     now, velocity = 0, None
-    for time, pitch, struck in _changes(sorted(notes)):
+    for time, pitch, struck in _changes(sorted(notes, key=lambda note: (note.start, note.end))):
         step = floor(time * STEPS_PER_SECOND + 0.5)
         while now < step:
             shift = min(step - now, _LONGEST_SHIFT)
@@ -68,7 +68,7 @@ def decode_events(events: Iterable[int]) -> list[Note]:
 
     Any sequence has notes, that of a model too. A note that is struck while it sounds ends the one
     before; one that never ends does so with the sequence; an end without a start is nothing. Velocities
-    are the middle of their four.
+    are the middle of their four. Notes are in order of their starts, then pitches.
 
     Args:
         events: tokens 0 … 389.
@@ -107,7 +107,7 @@ def decode_events(events: Iterable[int]) -> list[Note]:
             velocity = _VELOCITIES_PER_EVENT * (event - VELOCITY) + _VELOCITIES_PER_EVENT // 2
     for pitch in list(struck):
         end(pitch)
-    return sorted(notes)
+    return in_order(notes)
 
 
 def _changes(notes: list[Note]) -> Iterator[tuple[float, int, int | None]]:

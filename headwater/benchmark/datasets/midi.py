@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-__all__ = ["Note", "read_notes"]
+__all__ = ["Note", "in_order", "read_notes"]
 
 _PEDAL = 64  # the controller of the sustain pedal, and the value from which it is down
 _USED = {"note_on", "note_off", "control_change", "set_tempo", "end_of_track"}
@@ -45,7 +45,7 @@ def read_notes(path: Path) -> list[Note]:
         midi = mido.MidiFile(path)
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, ValueError, LookupError) as error:
+    except (OSError, EOFError, ValueError, LookupError, mido.KeySignatureError) as error:
         raise ValueError(
             f"{path.name} must be a MIDI file, got {error or type(error).__name__}: fetch it again"
         ) from error
@@ -54,7 +54,12 @@ def read_notes(path: Path) -> list[Note]:
             f"{path.name} must have one time line in beats, got type {midi.type} and "
             f"{midi.ticks_per_beat} ticks per beat: convert it to type 1"
         )
-    return sorted(note for note in _sounding(midi) if note.end > note.start)
+    return in_order(note for note in _sounding(midi) if note.end > note.start)
+
+
+def in_order(notes: Iterable[Note]) -> list[Note]:
+    """Return notes by their starts, then pitches; those of one pitch that start together stay."""
+    return sorted(notes, key=lambda note: (note.start, note.pitch))
 
 
 def _sounding(midi: mido.MidiFile) -> Iterator[Note]:
@@ -96,11 +101,11 @@ def _timed(midi: mido.MidiFile) -> Iterator[tuple[float, mido.Message]]:
                 messages.append((tick, message))
     # Stable: within a tick the order of the tracks, of which the first has the tempi.
     messages.sort(key=lambda item: item[0])
-    time, before, tempo = 0.0, 0, 500_000  # microseconds per beat, until the file says another
+    # Seconds since the last tempo came, so that errors of rounding do not add up.
+    since, at, tempo = 0.0, 0, 500_000  # microseconds per beat, until the file says another
     for tick, message in messages:
-        time += (tick - before) * tempo / (midi.ticks_per_beat * 1e6)
-        before = tick
+        time = since + (tick - at) * tempo / (midi.ticks_per_beat * 1_000_000)
         if message.type == "set_tempo":
-            tempo = message.tempo
+            since, at, tempo = time, tick, message.tempo
         elif message.type != "control_change" or message.control == _PEDAL:
             yield time, message
