@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
-from headwater.recipes import choices
+from stages.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Annotated
 from torch import Tensor
 
 from headwater.benchmark.retraining import Job, derive_seed, run_parameters, train_many
-from headwater.device import resolve_device
 from headwater.progress import track
+from stages.device import resolve_device
 from stages.files import resumable, save_json
 from stages.params import KINDS, Device, Kind, Train
 from stages.problem import load_split, save_parameters

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from headwater.benchmark.retraining import evaluate_many
 from headwater.benchmark.settings import get_setting
-from headwater.device import resolve_device
+from stages.device import resolve_device
 from stages.files import atomic, load_json, save_array
 from stages.params import TARGETS, Device
 from stages.problem import load_split
