@@ -77,7 +77,7 @@ class AttributionTask:
         self.checkpoints = list(checkpoints)
         parameters = dict(model.named_parameters())
         self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})
-        self._budget = None if memory_budget is None else parse_budget(memory_budget, self.device)
+        self._budget = None if memory_budget is None else parse_budget(memory_budget)
 
     @property
     def memory_budget(self) -> int:

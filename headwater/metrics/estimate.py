@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Array", "Estimate", "as_array", "as_finite", "bootstrapped_mean", "percentile_interval",
+    "Array",
+    "Estimate",
+    "as_array",
+    "as_finite",
+    "bootstrapped_mean",
+    "percentile_interval",
     "resample_counts",
-]  # fmt: skip
+]
 
 Array = NDArray[np.float64]
 
