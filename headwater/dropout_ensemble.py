@@ -32,12 +32,6 @@ class FixedDropout(nn.Module):
     Args:
         p: probability that a unit is dropped.
         channels: whether the units are whole channels, the second dimension.
-
-    Example:
-        >>> x = torch.ones(2, 4)
-        >>> dropped = FixedDropout(p=0.5)(x)
-        >>> bool((dropped[0] == dropped[1]).all())
-        True
     """
 
     key: Tensor
@@ -71,16 +65,8 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
     training at all. Dropout that is called as a function, not as a module, stays off; in sequences
     the mask covers all positions, so they must be padded to one length.
 
-    Args:
-        task: its model must have Dropout modules.
-        masks: sub-networks of each checkpoint.
-        seed: what the masks are drawn from.
-
-    Returns:
-        The task, with the same loss, target and parameters.
-
     Raises:
-        ValueError: if the model has no dropout that could be fixed.
+        ValueError: if the model has no Dropout modules that could be fixed.
 
     Reference:
         Deng et al., Efficient Ensembles Improve Training Data Attribution, 2024.

@@ -63,11 +63,7 @@ class LoadedData:
 
     @cached_property
     def first(self) -> Batch:
-        """The first batch; no other is read for it, and it is not read again.
-
-        Raises:
-            ValueError: if there is none.
-        """
+        """The first batch; no other is read for it, and it is not read again."""
         self._opened = _filled(self.loader)
         for batch in self._opened:
             return batch
@@ -102,7 +98,7 @@ class LoadedData:
                 a data set with places); "all" reads and compares everything.
 
         Raises:
-            ValueError: if it does not, or the check is an unknown one.
+            ValueError: if it yields other samples, or the check is an unknown one.
         """
         if check not in get_args(Check):
             raise ValueError(f"check must be one of {', '.join(get_args(Check))}, got {check!r}")

@@ -43,9 +43,6 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         items: what to work through.
         description: what is being done.
         total: how many items there are; default: their length, if they have one.
-
-    Raises:
-        ValueError: if HEADWATER_PROGRESS_SECONDS is no number of seconds.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
