@@ -94,7 +94,7 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
 
 def _fix(model: nn.Module) -> dict[str, str]:
     """Replace the Dropout modules of a model; return their names, and the first name of each."""
-    fixed: dict[int, tuple[str, FixedDropout]] = {}
+    fixed: dict[nn.Module, tuple[str, FixedDropout]] = {}
     names: dict[str, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, UNKNOWN) or (isinstance(module, KNOWN) and module.p == 1):
@@ -104,7 +104,7 @@ def _fix(model: nn.Module) -> dict[str, str]:
             )
         if isinstance(module, KNOWN) and module.p > 0:
             new = FixedDropout(module.p, isinstance(module, CHANNELS))
-            names[name], _ = fixed.setdefault(id(module), (name, new))
+            names[name], _ = fixed.setdefault(module, (name, new))
     if not names:
         raise ValueError(
             "the model must have Dropout modules with p > 0, got none; "
@@ -112,8 +112,7 @@ def _fix(model: nn.Module) -> dict[str, str]:
         )
     for name in names:
         parent, _, child = name.rpartition(".")
-        old = model.get_submodule(name)
-        setattr(model.get_submodule(parent), child, fixed[id(old)][1])
+        setattr(model.get_submodule(parent), child, fixed[model.get_submodule(name)][1])
     return names
 
 

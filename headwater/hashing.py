@@ -35,12 +35,6 @@ def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
     Args:
         seeds: integers >= 0 of any size, shared by all places.
         counters: integer tensors below 2^32 on one device; u (float64) has the shape they broadcast to.
-
-    Example:
-        >>> sample, position = torch.arange(3)[:, None], torch.arange(5)
-        >>> u = uniform([7], sample, position)
-        >>> bool((u[1:, :4] == uniform([7], sample[1:], position[:4])).all())
-        True
     """
     word = torch.tensor(_FIRST, dtype=torch.int32, device=counters[0].device)
     for seed in seeds:

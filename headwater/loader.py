@@ -91,11 +91,9 @@ class LoadedData:
     def return_to(self, loader: Iterable[Batch], check: Check) -> None:
         """Take a loader for the one that was read, once it is clear that it yields the same samples.
 
-        Args:
-            loader: in any batches.
-            check: "ends" looks at the first sample, and at the last one and the number of samples
-                where these can be had without reading everything (sequences, and a `DataLoader` of
-                a data set with places); "all" reads and compares everything.
+        "ends" looks at the first sample, and at the last one and the number of samples where these can
+        be had without reading everything (sequences, and a `DataLoader` of a data set with places);
+        "all" reads and compares everything. The batches may be others.
 
         Raises:
             ValueError: if it yields other samples, or the check is an unknown one.
@@ -203,7 +201,7 @@ def _fetched(loader: DataLoader[Any], places: Any) -> Batch:
 
 
 def _sample(batches: list[Batch], row: int) -> str | None:
-    """Return the fingerprint of one sample of the only batch there is."""
+    """Return the fingerprint of one sample of the first batch, None if there is no batch."""
     for batch in batches:
         start = row % batch_size(batch)
         return fingerprint(select(batch, slice(start, start + 1)))

@@ -119,10 +119,6 @@ def rows_per_block(
         device: where the block lies.
         numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
         least: rows of a block, however wide they are.
-
-    Example:
-        >>> rows_per_block(2**20, torch.device("cpu"), numbers=LARGE)
-        32
     """
     if not isinstance(numbers, int):
         kind = "cpu" if device.type == "cpu" else "cuda"  # any accelerator wants large blocks

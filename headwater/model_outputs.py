@@ -32,9 +32,12 @@ def logits_of(output: Any) -> Tensor:
     elif isinstance(output, (tuple, list)) and output:
         found = output[0]
     if not isinstance(found, Tensor):
+        got = type(output).__name__
+        if isinstance(output, Mapping):
+            got += f" with {', '.join(map(str, output))}"
         raise ValueError(
             "the model must return its logits as a tensor, as .logits, under the key 'logits' or first "
-            f"in a tuple, got {_described(output)}; wrap the model so that it returns one of these"
+            f"in a tuple, got {got}; wrap the model so that it returns one of these"
         )
     return found
 
@@ -44,11 +47,6 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
 
     Raises:
         ValueError: if the output is no place for logits.
-
-    Example:
-        >>> import torch
-        >>> replace_logits((torch.ones(2), "rest"), torch.zeros(2))
-        (tensor([0., 0.]), 'rest')
     """
     if isinstance(output, Tensor):
         return logits
@@ -98,8 +96,3 @@ def _replaced(output: Any, entries: Mapping[Any, Any]) -> Any:
         if not isinstance(output, Mapping) or (name == "logits" and hasattr(output, name)):
             setattr(changed, name, entry)  # an item may be an attribute as well
     return changed
-
-
-def _described(output: Any) -> str:
-    kind = type(output).__name__
-    return f"{kind} with {', '.join(map(str, output))}" if isinstance(output, Mapping) else kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -76,9 +76,10 @@ def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> l
     for pattern in [layers] if isinstance(layers, str) else layers:
         inside = [name for name in trainable if _is_inside(name, pattern)]
         if not inside:
+            known = sorted({name.rpartition(".")[0] or "(the model itself)" for name in trainable})
             raise ValueError(
                 f"layers must name modules with trainable parameters, got {pattern!r}; "
-                f"the model has {', '.join(_modules_of(trainable))}"
+                f"the model has {', '.join(known)}"
             )
         chosen.update(inside)
     return [name for name in trainable if name in chosen]
@@ -87,7 +88,3 @@ def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> l
 def _is_inside(parameter: str, pattern: str) -> bool:
     parts = parameter.split(".")
     return any(fnmatchcase(".".join(parts[:i]), pattern) for i in range(1, len(parts)))
-
-
-def _modules_of(parameters: Iterable[str]) -> list[str]:
-    return sorted({name.rpartition(".")[0] or "(the model itself)" for name in parameters})

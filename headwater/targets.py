@@ -50,13 +50,7 @@ CERTAIN = 1e30
 
 
 def cross_entropy(model: Any, batch: Batch) -> Tensor:
-    """Return the cross-entropy -log p_y of each sample, summed over its positions.
-
-    Example:
-        >>> logits = torch.zeros(1, 3, 4)
-        >>> cross_entropy(lambda x: x, (logits, torch.tensor([[0, 3, -100]]))).exp()
-        tensor([16.])
-    """
+    """Return the cross-entropy -log p_y of each sample, summed over its positions."""
     return _of_samples(cross_entropy, model, batch)
 
 
@@ -91,7 +85,6 @@ class CausalTarget:
     target: Target
 
     def __post_init__(self) -> None:
-        """Refuse a target that is none of this module."""
         _check_known("causal", self.target)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
@@ -107,7 +100,6 @@ class TokenTarget:
     causal: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a target that is none of this module."""
         _check_known("per_token", self.target)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:

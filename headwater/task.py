@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -64,7 +64,9 @@ class AttributionTask:
     ) -> None:
         self.loss = loss
         self.target = target if target is not None else loss
-        self._names = select_parameters(model, layers)
+        parameters = dict(model.named_parameters())
+        names = select_parameters(model, layers)
+        self.layout = ParameterLayout.of({name: parameters[name] for name in names})
         self._caller = _Caller(explicit(copy.deepcopy(model)).eval().requires_grad_(False))
         if checkpoints is None:
             checkpoints = [self._caller.model.state_dict()]
@@ -75,16 +77,12 @@ class AttributionTask:
                 "checkpoints must name at least one, got none; pass [model.state_dict()]"
             )
         self.checkpoints = list(checkpoints)
-        parameters = dict(model.named_parameters())
-        self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})
         self._budget = None if memory_budget is None else parse_budget(memory_budget)
 
-    @property
+    @cached_property
     def memory_budget(self) -> int:
         """Bytes that work on this task may take, settled when it is first asked for."""
-        if self._budget is None:
-            self._budget = default_budget(self.device)
-        return self._budget
+        return default_budget(self.device) if self._budget is None else self._budget
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +93,7 @@ class AttributionTask:
         """Load one checkpoint and return the model as a function of its selected parameters."""
         model = self._caller.model
         rest = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        chosen = {name: rest.pop(name) for name in self._names}
+        chosen = {name: rest.pop(name) for name in self.layout.names}
         return BoundModel(self._caller, chosen, rest, self.layout).at(self.checkpoints[index])
 
 

@@ -36,7 +36,6 @@ class Step:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_positive("learning_rate", self.learning_rate)
         check_positive("weight_decay", self.weight_decay, allow_zero=True)
         rows = self.rows
