@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".peers"
 CONSTRAINTS = ("constraints.txt", "benchmarks/constraints.txt")
 PEER_PACKAGES = ("dattri", "kronfluence", "traker", "captum", "curvlinops-for-pytorch")
-OUR_NEEDS = ("safetensors", "google-crc32c", "zarr", "psutil", "rich", "pydantic", "scipy")
+OUR_NEEDS = ("safetensors", "google-crc32c", "zarr", "psutil", "rich", "scipy")
 """What headwater itself imports: the checks of parity run both in one process."""
 # Torch by its exact version first: the peers' own requirements would accept any of its builds.
 STEPS = (("torch",), (*PEER_PACKAGES, *OUR_NEEDS, "torch"))

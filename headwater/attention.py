@@ -23,11 +23,6 @@ class Projection(nn.Module):
         rows: (start, stop), the rows of the weight.
         bias: name of the bias within the parent, or None.
         bias_rows: (start, stop), the entries of the bias.
-
-    Example:
-        >>> project = Projection("in_proj_weight", (4, 12), None, (4, 12))
-        >>> tuple(project(torch.zeros(2, 5, 4), torch.zeros(8, 4), None).shape)
-        (2, 5, 8)
     """
 
     def __init__(
@@ -56,18 +51,8 @@ class ExplicitAttention(nn.MultiheadAttention):
     of them see (n, T, d), whatever `batch_first`; an unbatched input is a batch of one. A nested
     tensor is left to nn.MultiheadAttention, which calls no child (see `headwater.kernels`).
 
-    Args:
-        args: those of nn.MultiheadAttention.
-        kwargs: the same.
-
     Raises:
         ValueError: if there is a `bias_k` or a row of zeros to attend to.
-
-    Example:
-        >>> x = torch.zeros(2, 5, 4)
-        >>> result, weights = ExplicitAttention(4, num_heads=2, batch_first=True)(x, x, x)
-        >>> tuple(result.shape), tuple(weights.shape)
-        ((2, 5, 4), (2, 5, 5))
     """
 
     project_qkv: Projection
@@ -119,18 +104,7 @@ class ExplicitAttention(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Return softmax(Q Kᵀ / √d_head + mask) V for each head, projected, and the softmax.
 
-        Args:
-            query: (L, N, d), (N, L, d) if batch first, or (L, d).
-            key: the same with S and kdim.
-            value: the same with S and vdim.
-            key_padding_mask: (N, S) or (S,), True at keys to ignore, or a number to add.
-            need_weights: whether to return the softmax.
-            attn_mask: (L, S) or (N · heads, L, S), True where not to attend, or a number to add.
-            average_attn_weights: whether the softmax is averaged over the heads.
-            is_causal: says that `attn_mask` is the causal one.
-
-        Returns:
-            The result, shaped like the query, and the softmax (N, L, S), or (N, heads, L, S).
+        Arguments and results are shaped as in nn.MultiheadAttention.
 
         Raises:
             ValueError: if shapes do not fit, or `is_causal` comes without a mask.
@@ -199,13 +173,8 @@ def explicit(model: nn.Module) -> nn.Module:
 
     The new modules share parameters, buffers and hooks with the old ones, so that state dicts and
     optimisers stay valid; a module that is used twice stays one module. Subclasses, and modules
-    with `bias_k`, `bias_v` or `add_zero_attn`, are left as they are.
-
-    Args:
-        model: a model, or an attention module.
-
-    Returns:
-        The model; if it is itself an nn.MultiheadAttention, the module that replaces it.
+    with `bias_k`, `bias_v` or `add_zero_attn`, are left as they are. A model that is itself an
+    nn.MultiheadAttention is returned as the module that replaces it.
 
     Example:
         >>> model = explicit(nn.TransformerEncoderLayer(4, nhead=2))

@@ -30,7 +30,6 @@ __all__ = [
     "tensors_of",
     "to_device",
     "with_sample_tensors",
-    "with_tensors",
 ]
 
 Batch = Any
@@ -58,12 +57,6 @@ def tensors_of(batch: Batch) -> list[Tensor]:
     return [t for child in (_children(batch) or {}).values() for t in tensors_of(child)]
 
 
-def with_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
-    """Return the batch with its tensors replaced, in the order of `tensors_of`."""
-    replacement = iter(tensors)
-    return map_tensors(batch, lambda _: next(replacement))
-
-
 def sample_tensors(batch: Batch) -> list[Tensor]:
     """Return the tensors of a batch that hold samples: those with a first dimension."""
     return [t for t in tensors_of(batch) if t.ndim]
@@ -76,11 +69,9 @@ def with_sample_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
 
 
 def select(batch: Batch, rows: slice | Tensor) -> Batch:
-    """Return some samples of a batch; what belongs to no sample stays as it is.
+    """Return some samples of a batch, given as a slice or by their numbers on any device.
 
-    Args:
-        batch: n samples.
-        rows: a slice, or the numbers of samples on any device.
+    What belongs to no sample stays as it is.
 
     Example:
         >>> select((torch.arange(3), torch.tensor(7)), slice(1, 3))
@@ -119,13 +110,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 def structure(batch: Batch) -> Any:
     """Return all of a batch but its samples: batches with equal structure may become one.
 
-    Returns:
-        What can be compared and hashed: types, keys, and each tensor's dtype, device and shape of
-        one sample. Other leaves are equal where they are the same object, or say that they are.
-
-    Example:
-        >>> structure((torch.ones(2, 3), "a")) == structure((torch.zeros(5, 3), "a"))
-        True
+    It can be compared and hashed: types, keys, and each tensor's dtype, device and shape of one sample.
+    Other leaves are equal where they are the same object, or say that they are.
     """
     if isinstance(batch, Tensor):
         value = None if batch.ndim else _bytes(batch).tobytes()
@@ -137,18 +123,13 @@ def structure(batch: Batch) -> Any:
 
 
 def check_ordered(loader: Iterable[Batch], name: str) -> None:
-    """Refuse what cannot be read twice in the same order.
-
-    Raises:
-        ValueError: if the loader shuffles, or can be read only once.
-    """
-    samplers = [getattr(loader, "sampler", None)]
-    samplers.append(getattr(getattr(loader, "batch_sampler", None), "sampler", None))
-    for sampler in samplers:
-        if type(sampler).__name__ in _SHUFFLING:
+    """Raise ValueError if a loader shuffles, or can be read only once."""
+    for owner in (loader, getattr(loader, "batch_sampler", None)):
+        sampler = type(getattr(owner, "sampler", None)).__name__
+        if sampler in _SHUFFLING:
             raise ValueError(
-                f"{name} must yield its samples in a fixed order, got a loader with a "
-                f"{type(sampler).__name__}; pass shuffle=False, so that row i of the scores is sample i"
+                f"{name} must yield its samples in a fixed order, got a loader with a {sampler}; "
+                "pass shuffle=False, so that row i of the scores is sample i"
             )
     # A `DataLoader` is never asked for an iterator here: it would start its workers.
     if isinstance(loader, Iterator) and iter(loader) is loader:
@@ -159,10 +140,7 @@ def check_ordered(loader: Iterable[Batch], name: str) -> None:
 
 
 def fingerprint(batch: Batch) -> str:
-    """Return a digest of the values of a batch, their order, types and shapes.
-
-    It is made of the bits: a batch with NaN equals itself.
-    """
+    """Return a digest of the bits of a batch, their order, types and shapes."""
     digest = hashlib.sha256()
     for t in tensors_of(batch):
         digest.update(f"{t.dtype} {tuple(t.shape)}".encode())
@@ -174,32 +152,18 @@ class DataFingerprint:
     """A digest of the samples of a data set and of their order, however they are batched.
 
     Each tensor of a batch has a stream of its own. Where a stream's dtype or the shape of one sample
-    changes, and where a tensor without dimensions takes another value, counts as well.
-
-    Example:
-        >>> one, two = DataFingerprint(), DataFingerprint()
-        >>> one.update(torch.arange(3))
-        >>> for batch in torch.arange(3).split(2):
-        ...     two.update(batch)
-        >>> one.hexdigest() == two.hexdigest(), one.count
-        (True, 3)
+    changes, and where a tensor without dimensions takes another value, counts as well. Beside it:
+    the `count` of samples, and the fingerprints of the `first` and the `last` one as a batch of one.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        """Samples so far."""
         self.first: str | None = None
-        """The fingerprint of the first sample, as a batch of one."""
         self.last: str | None = None
-        """The fingerprint of the last sample so far."""
         self._streams: list[_Stream] = []
 
     def update(self, batch: Batch) -> None:
-        """Add the samples of one batch.
-
-        Raises:
-            ValueError: if its tensors do not share their first dimension.
-        """
+        """Add the samples of one batch."""
         size = batch_size(batch)
         if size == 0:
             return
@@ -226,7 +190,7 @@ class _Stream:
         self.kind, self.end = "", 0
 
     def update(self, t: Tensor, start: int, end: int) -> None:
-        """Add what a batch of the samples from `start` to `end` has at this position."""
+        """Add what a batch of the samples start … end - 1 has at this position."""
         value = _bytes(t)
         kind = f"{t.dtype} {tuple(t.shape[1:]) if t.ndim else value.tobytes().hex()}"
         if kind != self.kind or self.end != start:

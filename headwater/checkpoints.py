@@ -15,17 +15,10 @@ Checkpoint = Mapping[str, Tensor] | str | Path | Callable[[], Mapping[str, Tenso
 
 
 def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
-    """Load a state dict and check that it fits the model.
+    """Load a state dict and check that its keys and shapes are those of the model.
 
     Files that end in ``.safetensors`` are read with safetensors, all others with
     ``torch.load(weights_only=True)``: no code in a file is ever run.
-
-    Args:
-        checkpoint: a state dict, a path, or a callable that returns a state dict.
-        model: the model whose keys and shapes must be met.
-
-    Returns:
-        The state dict.
 
     Raises:
         FileNotFoundError: if the path does not exist.
@@ -34,10 +27,8 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
     """
     state = _read(checkpoint)
     expected = model.state_dict()
-    missing, unexpected = (
-        sorted(expected.keys() - state.keys()),
-        sorted(state.keys() - expected.keys()),
-    )
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(
             "a checkpoint must have the model's state_dict keys, got "

@@ -40,10 +40,7 @@ def check_finite(name: str, tensor: Tensor, first_row: int = 0) -> None:
 
 
 def check_all_finite(tensors: Mapping[str, Tensor], first_row: int = 0) -> None:
-    """Raise ValueError naming the first sample of a named tensor that holds a NaN or an infinity.
-
-    One number leaves the device, however many tensors there are.
-    """
+    """Check named tensors as `check_finite` does; one number leaves the device for all of them."""
     sums = [tensor.sum().double() for tensor in tensors.values()]
     if sums and not bool(torch.isfinite(torch.stack(sums).sum())):
         for name, tensor in tensors.items():

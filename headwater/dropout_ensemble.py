@@ -32,12 +32,6 @@ class FixedDropout(nn.Module):
     Args:
         p: probability that a unit is dropped.
         channels: whether the units are whole channels, the second dimension.
-
-    Example:
-        >>> x = torch.ones(2, 4)
-        >>> dropped = FixedDropout(p=0.5)(x)
-        >>> bool((dropped[0] == dropped[1]).all())
-        True
     """
 
     key: Tensor
@@ -71,16 +65,8 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
     training at all. Dropout that is called as a function, not as a module, stays off; in sequences
     the mask covers all positions, so they must be padded to one length.
 
-    Args:
-        task: its model must have Dropout modules.
-        masks: sub-networks of each checkpoint.
-        seed: what the masks are drawn from.
-
-    Returns:
-        The task, with the same loss, target and parameters.
-
     Raises:
-        ValueError: if the model has no dropout that could be fixed.
+        ValueError: if the model has no Dropout modules that could be fixed.
 
     Reference:
         Deng et al., Efficient Ensembles Improve Training Data Attribution, 2024.
@@ -108,7 +94,7 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
 
 def _fix(model: nn.Module) -> dict[str, str]:
     """Replace the Dropout modules of a model; return their names, and the first name of each."""
-    fixed: dict[int, tuple[str, FixedDropout]] = {}
+    fixed: dict[nn.Module, tuple[str, FixedDropout]] = {}
     names: dict[str, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, UNKNOWN) or (isinstance(module, KNOWN) and module.p == 1):
@@ -118,7 +104,7 @@ def _fix(model: nn.Module) -> dict[str, str]:
             )
         if isinstance(module, KNOWN) and module.p > 0:
             new = FixedDropout(module.p, isinstance(module, CHANNELS))
-            names[name], _ = fixed.setdefault(id(module), (name, new))
+            names[name], _ = fixed.setdefault(module, (name, new))
     if not names:
         raise ValueError(
             "the model must have Dropout modules with p > 0, got none; "
@@ -126,8 +112,7 @@ def _fix(model: nn.Module) -> dict[str, str]:
         )
     for name in names:
         parent, _, child = name.rpartition(".")
-        old = model.get_submodule(name)
-        setattr(model.get_submodule(parent), child, fixed[id(old)][1])
+        setattr(model.get_submodule(parent), child, fixed[model.get_submodule(name)][1])
     return names
 
 

@@ -19,9 +19,7 @@ __all__ = ["FlatFunction", "flattened"]
 class FlatFunction:
     """g(θ, batch) -> (batch,), with θ (p,) the selected parameters of a model in one vector.
 
-    Args:
-        function: f(model, batch) -> (batch,).
-        model: the model, whose other parameters stay as they are.
+    The other parameters stay as the model has them.
     """
 
     function: SampleFunction
@@ -38,11 +36,7 @@ class FlatFunction:
         return self.layout.flatten(self.model.parameters)
 
     def __call__(self, vector: Tensor, batch: Batch) -> Tensor:
-        """Return f at the parameters θ, one value a sample.
-
-        Raises:
-            ValueError: if the vector has another length than p.
-        """
+        """Return f at the parameters θ, one value per sample; ValueError if θ is not (p,)."""
         check_shape("the parameters", vector, (self.layout.size,))
         return self.model.values(self.function, batch, self.layout.unflatten(vector))
 
@@ -57,9 +51,6 @@ def flattened(
     Args:
         model: a snapshot of it is taken, in evaluation mode.
         layers: module names or patterns that restrict the vector; default: all trainable parameters.
-
-    Raises:
-        ValueError: if a layer name matches nothing.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1, bias=False))

@@ -18,17 +18,9 @@ _GOLDEN = 0x9E3779B9 - (1 << 32)
 
 
 def hash32(key: Tensor, count: int) -> Tensor:
-    """Return `count` pseudo-random 32-bit words h(key + index · 2^32/φ).
+    """Return int32 words mix(key + c · 2^32/φ), c < count, uniform, for an int32 key () on any device.
 
-    Integer arithmetic modulo 2^32, so CPU and GPU agree bit for bit; works under vmap with a
-    batched key.
-
-    Args:
-        key: int32 scalar tensor.
-        count: Number of words.
-
-    Returns:
-        Uniform int32 words, shape (count,), on the device of the key.
+    It works under vmap with a batched key.
     """
     index = torch.arange(count, dtype=torch.int32, device=key.device)
     return _mixed(key + index.mul_(_GOLDEN))
@@ -42,16 +34,7 @@ def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
 
     Args:
         seeds: integers >= 0 of any size, shared by all places.
-        counters: integer tensors below 2^32 on one device, which broadcast against each other.
-
-    Returns:
-        float64, the shape that the counters broadcast to.
-
-    Example:
-        >>> sample, position = torch.arange(3)[:, None], torch.arange(5)
-        >>> u = uniform([7], sample, position)
-        >>> bool((u[1:, :4] == uniform([7], sample[1:], position[:4])).all())
-        True
+        counters: integer tensors below 2^32 on one device; u (float64) has the shape they broadcast to.
     """
     word = torch.tensor(_FIRST, dtype=torch.int32, device=counters[0].device)
     for seed in seeds:
@@ -65,12 +48,7 @@ def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
 def stream_key(*parts: int | str) -> int:
     """Return a 64-bit key for `random_words`, another one for every list of parts.
 
-    Args:
-        parts: what the stream is for, seeds, names; none holds a zero character.
-
-    Example:
-        >>> stream_key("signs", 3, 0) == stream_key("signs", 3, 1)
-        False
+    The parts say what the stream is for: names, seeds. None holds a zero character.
     """
     text = "\0".join(map(str, parts))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -85,10 +63,7 @@ def random_words(key: int, index: Tensor, count: int) -> Tensor:
     Args:
         key: k_0 + 2^32 k_1, from `stream_key`.
         index: places j = j_0 + 2^32 j_1 ≥ 0, integers of any shape.
-        count: words c of each place.
-
-    Returns:
-        Uniform int32 words, (*index.shape, count).
+        count: words c of each place; the result is int32 (*index.shape, count).
     """
     low, high = unpack("<2i", key.to_bytes(8, "little"))
     index = index.to(torch.int64)

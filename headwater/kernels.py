@@ -18,12 +18,6 @@ def no_fast_path() -> Iterator[None]:
 
     In evaluation mode without gradients they run fused kernels instead, which no hook sees. The
     switch is PyTorch's own, torch.backends.mha, and holds for all threads.
-
-    Example:
-        >>> import torch
-        >>> with no_fast_path():
-        ...     torch.backends.mha.get_fastpath_enabled()
-        False
     """
     enabled = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
@@ -37,13 +31,6 @@ def differentiable_attention() -> AbstractContextManager[None]:
     """Compute attention from plain products, within the context.
 
     The fused kernels have no second derivative, no forward mode, and no rule for vmap.
-
-    Example:
-        >>> import torch
-        >>> q = torch.ones(1, 2, 4)
-        >>> with differentiable_attention():
-        ...     torch.nn.functional.scaled_dot_product_attention(q, q, q).shape
-        torch.Size([1, 2, 4])
     """
     return sdpa_kernel(SDPBackend.MATH)
 
@@ -54,12 +41,6 @@ def exact_products() -> Iterator[None]:
 
     TF32 keeps 10 bits of each factor: an error of 1e-3 that an inverse with a small damping enlarges.
     The switch is PyTorch's own, and holds for all threads.
-
-    Example:
-        >>> import torch
-        >>> with exact_products():
-        ...     torch.eye(2) @ torch.ones(2)
-        tensor([1., 1.])
     """
     matmul: Any = cuda.matmul  # reading the old switch fails where a user has set the new one
     new = hasattr(matmul, "fp32_precision")  # since PyTorch 2.9

@@ -24,31 +24,12 @@ IGNORED = -100
 
 
 def labels_of(batch: Batch) -> Tensor:
-    """Return the class y_i of each sample of a batch.
-
-    Args:
-        batch: a tuple or list whose last entry are the labels, or a mapping with "labels".
-
-    Returns:
-        int64 (n,).
-
-    Raises:
-        ValueError: if there is not one int64 label per sample.
-
-    Example:
-        >>> labels_of((torch.ones(2, 3), torch.tensor([4, 0]))).tolist()
-        [4, 0]
-        >>> labels_of({"input_ids": torch.ones(2, 3), "labels": torch.tensor([4, 0])}).tolist()
-        [4, 0]
-    """
-    if isinstance(batch, Mapping):
-        last = batch.get("labels")
-    else:
-        last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    """Return the class y_i of each sample of a batch, (n,); ValueError if there is not one for each."""
+    last = _entries(batch).get("labels")
     if not isinstance(last, Tensor) or last.dtype != torch.int64 or last.ndim != 1:
         got = type(batch).__name__ if last is None else "one that ends in a " + _kind(last)
         raise ValueError(
-            f"batches must be (inputs, labels) with one int64 label a sample, got {got}; "
+            f"batches must be (inputs, labels) with one int64 label per sample, got {got}; "
             "make the loader yield the labels last, or a mapping with 'labels'"
         )
     batch_size(batch)
@@ -56,16 +37,7 @@ def labels_of(batch: Batch) -> Tensor:
 
 
 def with_labels(batch: Batch, labels: Tensor) -> Batch:
-    """Return the batch with other labels: in its last entry, or under "labels".
-
-    Args:
-        batch: ``(inputs..., labels)``, or a mapping; it is left as it is.
-        labels: what takes their place, or is added to a mapping without labels.
-
-    Example:
-        >>> with_labels(("x", torch.tensor([4, 0])), torch.tensor([1, 2]))
-        ('x', tensor([1, 2]))
-    """
+    """Return a copy of the batch with other labels: in its last entry, or under "labels"."""
     if isinstance(batch, Mapping):
         changed: Any = copy.copy(batch)
         changed["labels"] = labels
@@ -81,10 +53,6 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
     At position t it is the label y_t. Where the model is causal it is y_{t+1}, the next token; there is
     none at the last position, nor where t or t+1 is padding (attention_mask 0). A mapping without
     "labels" has its "input_ids" as labels then.
-
-    Args:
-        batch: ``(inputs..., labels)``, or a mapping with "labels".
-        causal: whether position t predicts the label of position t+1.
 
     Returns:
         int64 in the shape of the labels; -100 where there is none.
@@ -131,22 +99,12 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
 def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
     """Call the model on a batch and return its logits beside the labels they are held against.
 
-    Args:
-        model: maps the inputs, or the keyword arguments, to logits in any form of `logits_of`.
-        batch: ``(inputs..., labels)``, or a mapping with "labels", which the model does not see.
-        causal: whether position t predicts the label of position t+1, see `position_labels`.
-
     Returns:
-        The logits (n, T, C), in float32 at least, and int64 labels (n, T), -100 where there is none.
-        T = 1 where there is one label per sample.
+        The logits (n, T, C), in float32 at least, and the `position_labels` (n, T), -100 where there is
+        none. T = 1 where there is one label per sample.
 
     Raises:
         ValueError: if the logits or labels have another shape or type.
-
-    Example:
-        >>> logits, labels = labelled_logits(lambda x: x, (torch.ones(2, 3), torch.tensor([2, 0])))
-        >>> logits.shape, labels.tolist()
-        (torch.Size([2, 1, 3]), [[2], [0]])
     """
     labels = position_labels(batch, causal)
     if isinstance(batch, Mapping):

@@ -63,11 +63,7 @@ class LoadedData:
 
     @cached_property
     def first(self) -> Batch:
-        """The first batch; no other is read for it, and it is not read again.
-
-        Raises:
-            ValueError: if there is none.
-        """
+        """The first batch; no other is read for it, and it is not read again."""
         self._opened = _filled(self.loader)
         for batch in self._opened:
             return batch
@@ -95,14 +91,12 @@ class LoadedData:
     def return_to(self, loader: Iterable[Batch], check: Check) -> None:
         """Take a loader for the one that was read, once it is clear that it yields the same samples.
 
-        Args:
-            loader: in any batches.
-            check: "ends" looks at the first sample, and at the last one and the number of samples
-                where these can be had without reading everything (sequences, and a `DataLoader` of
-                a data set with places); "all" reads and compares everything.
+        "ends" looks at the first sample, and at the last one and the number of samples where these can
+        be had without reading everything (sequences, and a `DataLoader` of a data set with places);
+        "all" reads and compares everything. The batches may be others.
 
         Raises:
-            ValueError: if it does not, or the check is an unknown one.
+            ValueError: if it yields other samples, or the check is an unknown one.
         """
         if check not in get_args(Check):
             raise ValueError(f"check must be one of {', '.join(get_args(Check))}, got {check!r}")
@@ -207,7 +201,7 @@ def _fetched(loader: DataLoader[Any], places: Any) -> Batch:
 
 
 def _sample(batches: list[Batch], row: int) -> str | None:
-    """Return the fingerprint of one sample of the only batch there is."""
+    """Return the fingerprint of one sample of the first batch, None if there is no batch."""
     for batch in batches:
         start = row % batch_size(batch)
         return fingerprint(select(batch, slice(start, start + 1)))

@@ -29,14 +29,9 @@ next block, while more comes from the system page by page, at the cost of a prod
 LARGE = {"cpu": 2**25, "cuda": 2**28}
 """Numbers that one intermediate may hold, 128 MiB and 1 GiB in float32."""
 
-SHARE = 4
-"""One part in so many of what is free is the budget where none is given."""
 GIB = 2**30
-UNITS = {"b": 1} | {
-    prefix + suffix: base**power
-    for suffix, base in (("b", 1000), ("ib", 1024))
-    for power, prefix in enumerate("kmgt", start=1)
-}
+UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.IGNORECASE)
 
 # Versions 2 and 1 of control groups: the controller, and what its limit, its use and the part of the
@@ -50,9 +45,8 @@ _VERSIONS = (
 def available_bytes(device: torch.device) -> int:
     """Return how many bytes can still be taken on a device.
 
-    Args:
-        device: on CUDA, what PyTorch has reserved and not allocated counts as free; elsewhere the
-            least that the system and the process's container leave.
+    On CUDA, what PyTorch has reserved and not allocated counts as free; elsewhere it is the least that
+    the system and the process's container leave.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -62,15 +56,12 @@ def available_bytes(device: torch.device) -> int:
 
 
 def container_bytes(groups: str, root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return how many bytes the control groups of a process let it take; infinity: any number.
+    """Return the least that a process's control groups and those above them leave; infinity: any number.
 
     Args:
         groups: what ``/proc/self/cgroup`` says. A group that it names need not be there: a container
             may see its own as the root.
-        root: where the groups are mounted.
-
-    Returns:
-        The least that the group of the process and those above it leave, of both versions.
+        root: where the groups of both versions are mounted.
     """
     return min(
         _left(folder, *names)
@@ -80,14 +71,7 @@ def container_bytes(groups: str, root: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def check_memory(what: str, needed: int, advice: str, device: torch.device) -> None:
-    """Raise MemoryError if an allocation would not fit, before it is tried.
-
-    Args:
-        what: what would be allocated, for the message.
-        needed: bytes.
-        advice: what to do instead.
-        device: where it would be allocated.
-    """
+    """Raise MemoryError if an allocation of as many bytes would not fit, before it is tried."""
     available = available_bytes(device)
     if needed > available:
         raise MemoryError(
@@ -96,27 +80,20 @@ def check_memory(what: str, needed: int, advice: str, device: torch.device) -> N
 
 
 def default_budget(device: torch.device) -> int:
-    """Return the bytes that may be taken where nobody says how many: a share of what is free."""
-    return available_bytes(device) // SHARE
+    """Return the bytes that may be taken where nobody says how many: a quarter of what is free."""
+    return available_bytes(device) // 4
 
 
-def parse_budget(budget: int | str | None, device: torch.device) -> int:
-    """Return a budget in bytes.
-
-    Args:
-        budget: bytes; or a number with a unit, B, kB, MB, GB, TB or KiB, MiB, GiB, TiB; None: a share
-            of what is free on the device.
-        device: where the memory would be taken.
+def parse_budget(budget: int | str) -> int:
+    """Return a budget in bytes, given so or as a number with a unit: B, kB, MB, GB, TB or KiB ... TiB.
 
     Raises:
         ValueError: if it is not a positive number of bytes.
 
     Example:
-        >>> parse_budget("1.5GiB", torch.device("cpu"))
+        >>> parse_budget("1.5GiB")
         1610612736
     """
-    if budget is None:
-        return default_budget(device)
     count = budget if isinstance(budget, int) and not isinstance(budget, bool) else 0
     if isinstance(budget, str) and (match := _BUDGET.fullmatch(budget.strip())):
         count = int(Decimal(match[1]) * UNITS.get(match[2].lower(), 0))
@@ -142,13 +119,10 @@ def rows_per_block(
         device: where the block lies.
         numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
         least: rows of a block, however wide they are.
-
-    Example:
-        >>> rows_per_block(2**20, torch.device("cpu"), numbers=LARGE)
-        32
     """
     if not isinstance(numbers, int):
-        numbers = (CACHED if numbers is None else numbers)[_kind(device)]
+        kind = "cpu" if device.type == "cpu" else "cuda"  # any accelerator wants large blocks
+        numbers = (CACHED if numbers is None else numbers)[kind]
     return max(1, least, numbers // max(1, width))
 
 
@@ -160,30 +134,14 @@ def row_blocks(
     numbers: int | Mapping[str, int] | None = None,
     least: int = 1,
 ) -> Iterator[slice]:
-    """Yield slices that cover rows in order, each with as many rows as a block may have.
-
-    Args:
-        count: of all rows.
-        width: numbers in a row.
-        device: where a block lies.
-        numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
-        least: rows of a block, however wide they are.
-
-    Example:
-        >>> list(row_blocks(5, 10, torch.device("cpu"), numbers=20))
-        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
+    """Yield slices that cover `count` rows in order, each as many as `rows_per_block` allows."""
     step = rows_per_block(width, device, numbers=numbers, least=least)
     for start in range(0, count, step):
         yield slice(start, min(count, start + step))
 
 
-def _kind(device: torch.device) -> str:
-    return "cpu" if device.type == "cpu" else "cuda"  # any accelerator wants large blocks
-
-
 def _folders(groups: str, controller: str, top: Path) -> list[Path]:
-    """Return the folders of a process's group and of those above it, from the top down."""
+    """Return the folders of a process's group and of those above it."""
     parts: list[str] = []
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -195,16 +153,12 @@ def _folders(groups: str, controller: str, top: Path) -> list[Path]:
 
 
 def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> float:
-    most = _number(_text(folder / limit))
-    if most is None:
+    most, used = _text(folder / limit).strip(), _text(folder / usage).strip()
+    if not most.isdecimal():  # "max": no limit
         return math.inf
     pages = (line.split() for line in _text(folder / "memory.stat").splitlines())
     given_back = sum(int(count) for name, count in pages if name == reclaimable)
-    return max(0, most - (_number(_text(folder / usage)) or 0) + given_back)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdecimal() else None  # "max": no limit
+    return max(0, int(most) - int(used or 0) + given_back)
 
 
 def _text(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,20 +16,11 @@ __all__ = ["empty_output", "logits_of", "replace_logits"]
 def logits_of(output: Any) -> Tensor:
     """Return the logits z in the output of a model.
 
-    Args:
-        output: a tensor; an object with the attribute `logits` (a `ModelOutput` of transformers); a
-            mapping with the key "logits"; or a tuple or list whose first entry they are.
-
-    Returns:
-        The tensor itself, no copy.
+    The output is a tensor; an object with the attribute `logits` (a `ModelOutput` of transformers); a
+    mapping with the key "logits"; or a tuple or list whose first entry they are. The tensor is no copy.
 
     Raises:
         ValueError: if the output is none of these.
-
-    Example:
-        >>> import torch
-        >>> logits_of({"logits": torch.ones(2, 3), "hidden": None}).shape
-        torch.Size([2, 3])
     """
     if isinstance(output, Tensor):
         return output
@@ -41,50 +32,29 @@ def logits_of(output: Any) -> Tensor:
     elif isinstance(output, (tuple, list)) and output:
         found = output[0]
     if not isinstance(found, Tensor):
+        got = type(output).__name__
+        if isinstance(output, Mapping):
+            got += f" with {', '.join(map(str, output))}"
         raise ValueError(
             "the model must return its logits as a tensor, as .logits, under the key 'logits' or first "
-            f"in a tuple, got {_described(output)}; wrap the model so that it returns one of these"
+            f"in a tuple, got {got}; wrap the model so that it returns one of these"
         )
     return found
 
 
 def replace_logits(output: Any, logits: Tensor) -> Any:
-    """Return an output of the same kind with other logits, and everything else as it is.
-
-    Args:
-        output: what `logits_of` accepts, or what `empty_output` returned.
-        logits: what takes their place.
-
-    Returns:
-        A tensor, mapping, tuple or object of the type of `output`, which is left as it is.
+    """Return a copy of an output, or of what `empty_output` made of it, with other logits.
 
     Raises:
         ValueError: if the output is no place for logits.
-
-    Example:
-        >>> import torch
-        >>> replace_logits((torch.ones(2), "rest"), torch.zeros(2))
-        (tensor([0., 0.]), 'rest')
     """
-    kind: Any = type(output)
     if isinstance(output, Tensor):
         return logits
-    if dataclasses.is_dataclass(output) and hasattr(output, "logits"):
-        return dataclasses.replace(output, logits=logits)  # type: ignore[type-var]
-    if isinstance(output, tuple) and hasattr(output, "_fields"):
-        names: tuple[str, ...] = output._fields
-        entry = names.index("logits") if "logits" in names else 0
-        return kind(*output[:entry], logits, *output[entry + 1 :])
+    if hasattr(output, "logits") or (isinstance(output, Mapping) and "logits" in output):
+        return _replaced(output, {"logits": logits})
     if isinstance(output, (tuple, list)):
-        return kind([logits, *output[1:]])
-    changed = copy.copy(output)
-    if isinstance(output, Mapping) and "logits" in output:
-        changed["logits"] = logits
-    elif not hasattr(output, "logits"):
-        logits_of(output)  # refuses it
-    if hasattr(output, "logits"):
-        changed.logits = logits
-    return changed
+        return _replaced(output, {next(iter(_names(output))): logits})
+    return logits_of(output)  # refuses it
 
 
 def empty_output(output: Any) -> Any:
@@ -92,36 +62,37 @@ def empty_output(output: Any) -> Any:
 
     With `replace_logits` it becomes an output that is known to depend on the logits alone.
 
-    Args:
-        output: what `logits_of` accepts.
-
-    Returns:
-        A mapping, tuple or object of the type of `output`; a tensor is returned as one without numbers.
-
     Example:
         >>> import torch
         >>> empty_output({"logits": torch.ones(2, 3), "hidden": torch.ones(2, 9)})
         {'logits': None, 'hidden': None}
     """
-    kind: Any = type(output)
     if isinstance(output, Tensor):
         return torch.empty(0)
+    return _replaced(output, dict.fromkeys(_names(output)))
+
+
+def _names(output: Any) -> Iterable[Any]:
+    """Return the names of the entries of an output; of a plain sequence, their places."""
     if dataclasses.is_dataclass(output):
-        names = [field.name for field in dataclasses.fields(output) if field.init]
-        return dataclasses.replace(output, **dict.fromkeys(names))  # type: ignore[type-var]
-    if isinstance(output, tuple) and hasattr(output, "_fields"):
-        return kind(*[None] * len(output))
+        return [field.name for field in dataclasses.fields(output) if field.init]
     if isinstance(output, (tuple, list)):
-        return kind([None] * len(output))
-    emptied = copy.copy(output)
-    if isinstance(output, Mapping):
-        for name in output:
-            emptied[name] = None
-    else:
-        vars(emptied).update(dict.fromkeys(vars(output)))
-    return emptied
+        return getattr(output, "_fields", range(len(output)))
+    return output if isinstance(output, Mapping) else vars(output)
 
 
-def _described(output: Any) -> str:
-    kind = type(output).__name__
-    return f"{kind} with {', '.join(map(str, output))}" if isinstance(output, Mapping) else kind
+def _replaced(output: Any, entries: Mapping[Any, Any]) -> Any:
+    """Return a copy of an output with some other entries."""
+    if dataclasses.is_dataclass(output):
+        return dataclasses.replace(output, **entries)  # type: ignore[type-var]
+    if hasattr(output, "_replace"):  # a named tuple
+        return output._replace(**entries)
+    if isinstance(output, (tuple, list)):
+        return type(output)([entries.get(place, entry) for place, entry in enumerate(output)])
+    changed = copy.copy(output)
+    for name, entry in entries.items():
+        if isinstance(output, Mapping) and name in output:
+            changed[name] = entry
+        if not isinstance(output, Mapping) or (name == "logits" and hasattr(output, name)):
+            setattr(changed, name, entry)  # an item may be an attribute as well
+    return changed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,9 +19,6 @@ class ParameterLayout:
     """Names and shapes of parameters, in the order in which they fill a vector of length p.
 
     Each parameter is flattened row by row (a Linear weight: index = row · d_in + column).
-
-    Args:
-        shapes: ``((name, shape), ...)`` in order.
     """
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
@@ -35,9 +33,8 @@ class ParameterLayout:
         """Where each parameter lies in the vector."""
         found, start = {}, 0
         for name, shape in self.shapes:
-            stop = start + int(torch.Size(shape).numel())
-            found[name] = slice(start, stop)
-            start = stop
+            found[name] = slice(start, start + math.prod(shape))
+            start = found[name].stop
         return found
 
     @property
@@ -48,7 +45,7 @@ class ParameterLayout:
     @property
     def size(self) -> int:
         """The length p of the vector."""
-        return sum(int(torch.Size(shape).numel()) for _, shape in self.shapes)
+        return sum(math.prod(shape) for _, shape in self.shapes)
 
     def flatten(self, tensors: Mapping[str, Tensor], batch_dims: int = 0) -> Tensor:
         """Concatenate named tensors, keeping their leading batch dimensions: (..., p)."""
@@ -66,14 +63,9 @@ class ParameterLayout:
 
 
 def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> list[str]:
-    """Return the names of the trainable parameters inside the named modules.
+    """Return the names of the trainable parameters inside some modules; None means all modules.
 
-    Args:
-        model: the model.
-        layers: module names or patterns (``"encoder.*"``); None means all modules.
-
-    Raises:
-        ValueError: if a name matches no module with trainable parameters.
+    The modules are given by names or patterns (``"encoder.*"``). ValueError if one matches nothing.
     """
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
@@ -84,9 +76,10 @@ def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> l
     for pattern in [layers] if isinstance(layers, str) else layers:
         inside = [name for name in trainable if _is_inside(name, pattern)]
         if not inside:
+            known = sorted({name.rpartition(".")[0] or "(the model itself)" for name in trainable})
             raise ValueError(
                 f"layers must name modules with trainable parameters, got {pattern!r}; "
-                f"the model has {', '.join(_modules_of(trainable))}"
+                f"the model has {', '.join(known)}"
             )
         chosen.update(inside)
     return [name for name in trainable if name in chosen]
@@ -95,7 +88,3 @@ def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> l
 def _is_inside(parameter: str, pattern: str) -> bool:
     parts = parameter.split(".")
     return any(fnmatchcase(".".join(parts[:i]), pattern) for i in range(1, len(parts)))
-
-
-def _modules_of(parameters: Iterable[str]) -> list[str]:
-    return sorted({name.rpartition(".")[0] or "(the model itself)" for name in parameters})

@@ -33,19 +33,13 @@ QUIET_SECONDS = 2.0
 LOG_SECONDS = 10.0
 """Between two lines, unless the environment says otherwise."""
 VARIABLE = "HEADWATER_PROGRESS_SECONDS"
-"""Seconds between two lines; 0: a line an item."""
+"""Seconds between two lines; 0: a line per item."""
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield the items and show how far they are, with the time that remains.
 
-    Args:
-        items: what to work through.
-        description: what is being done.
-        total: how many items there are; default: their length, if they have one.
-
-    Raises:
-        ValueError: if HEADWATER_PROGRESS_SECONDS is no number of seconds.
+    The description says what is being done; the total is by default the length of the items, if any.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

@@ -1,8 +1,9 @@
-"""Targets f of classifiers and language models: one value per sample, from the model's logits.
+"""Targets f(model, batch) -> (batch,) of classifiers and language models, from the model's logits.
 
 A batch is ``(inputs, labels)``, or a mapping with "labels" beside the model's keyword arguments. The
 model returns its logits, or an output that holds them. Labels are int64: (n,) for logits (n, C), or one
-per position, (n, T) for logits (n, T, C), where -100 means no label (masked language models).
+per position, (n, T) for logits (n, T, C), where -100 means no label (masked language models). Other
+shapes and types raise ValueError.
 
 A sequence is one event, p = Π_t p_t over the positions with a label:
 
@@ -49,55 +50,17 @@ CERTAIN = 1e30
 
 
 def cross_entropy(model: Any, batch: Batch) -> Tensor:
-    """Return the cross-entropy -log p_y of each sample, summed over its positions.
-
-    Args:
-        model: maps inputs to logits (batch, n_classes) or (batch, positions, n_classes).
-        batch: inputs and int64 labels, one per row of logits; -100 for none.
-
-    Returns:
-        Losses, shape (batch,).
-
-    Raises:
-        ValueError: if the logits or labels have another shape or type.
-
-    Example:
-        >>> logits = torch.zeros(1, 3, 4)
-        >>> cross_entropy(lambda x: x, (logits, torch.tensor([[0, 3, -100]]))).exp()
-        tensor([16.])
-    """
+    """Return the cross-entropy -log p_y of each sample, summed over its positions."""
     return _of_samples(cross_entropy, model, batch)
 
 
 def log_probability(model: Any, batch: Batch) -> Tensor:
-    """Return the log-probability log p_y of each sample's label or labels.
-
-    Args:
-        model: maps inputs to logits (batch, n_classes) or (batch, positions, n_classes).
-        batch: inputs and int64 labels, one per row of logits; -100 for none.
-
-    Returns:
-        Log-probabilities, shape (batch,).
-
-    Raises:
-        ValueError: if the logits or labels have another shape or type.
-    """
+    """Return the log-probability log p_y of each sample's label or labels."""
     return _of_samples(log_probability, model, batch)
 
 
 def logit(model: Any, batch: Batch) -> Tensor:
-    """Return the logit z_y of each sample's label, summed over its positions.
-
-    Args:
-        model: maps inputs to logits (batch, n_classes) or (batch, positions, n_classes).
-        batch: inputs and int64 labels, one per row of logits; -100 for none.
-
-    Returns:
-        Logits of the labels, shape (batch,).
-
-    Raises:
-        ValueError: if the logits or labels have another shape or type.
-    """
+    """Return the logit z_y of each sample's label, summed over its positions."""
     return _of_samples(logit, model, batch)
 
 
@@ -107,17 +70,7 @@ def margin(model: Any, batch: Batch) -> Tensor:
     With one label it is z_y - log Σ_{c≠y} exp z_c, which never forms p, so it stays finite where p rounds
     to 0 or 1. A sequence is one event with p = Π_t p_t: m = s - log(1 - exp s), s = Σ_t log p_t, which is
     -log(exp(Σ_t log(1 + exp(-m_t))) - 1) of the margins m_t at its positions. The cross-entropy is
-    log(1 + exp(-m)) for both.
-
-    Args:
-        model: maps inputs to logits (batch, n_classes) or (batch, positions, n_classes).
-        batch: inputs and int64 labels, one per row of logits; -100 for none.
-
-    Returns:
-        Margins, shape (batch,); 1e30 without any label.
-
-    Raises:
-        ValueError: if the logits or labels have another shape or type.
+    log(1 + exp(-m)) for both. Without any label the margin is 1e30.
 
     Reference:
         Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
@@ -132,7 +85,6 @@ class CausalTarget:
     target: Target
 
     def __post_init__(self) -> None:
-        """Check that the target is one of this module."""
         _check_known("causal", self.target)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
@@ -148,7 +100,6 @@ class TokenTarget:
     causal: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the target is one of this module."""
         _check_known("per_token", self.target)
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
@@ -173,16 +124,10 @@ def causal(target: Target) -> CausalTarget:
 
     The label of position t is that of t+1, so batches need not be shifted. A mapping without "labels"
     has its "input_ids" as labels. There is no label where it is -100, nor where the token or the one that
-    it follows is padding (attention_mask 0).
-
-    Args:
-        target: `cross_entropy`, `log_probability`, `logit` or `margin`.
-
-    Returns:
-        f(model, batch) -> (batch,). Equal to another one of the same target.
+    it follows is padding (attention_mask 0). Results of the same target are equal.
 
     Raises:
-        ValueError: if the target is none of these.
+        ValueError: if the target is not `cross_entropy`, `log_probability`, `logit` or `margin`.
 
     Example:
         >>> batch = {"input_ids": torch.tensor([[0, 3, 2]])}
@@ -197,17 +142,11 @@ def per_token(target: Target) -> TokenTarget:
     """Return a target with one value per token: of the label at position t, 0 where there is none.
 
     Cross-entropy, log-probability and logit sum up to those of the sample; margins do not. In a causal
-    model the value of token t comes from the logits at t-1, so the first token has none.
-
-    Args:
-        target: `cross_entropy`, `log_probability`, `logit` or `margin`, or `causal` of one of them.
-
-    Returns:
-        f(model, batch) -> (batch, positions), one position where there is one label per sample;
-        f.mask(batch) -> bool (batch, positions) says which positions have a label.
+    model the value of token t comes from the logits at t-1, so the first token has none. Where there is
+    one label per sample there is one position.
 
     Raises:
-        ValueError: if the target is none of these.
+        ValueError: if the target is none of this module, nor `causal` of one.
 
     Example:
         >>> batch = {"input_ids": torch.tensor([[0, 3, 2]])}

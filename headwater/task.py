@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -64,7 +64,9 @@ class AttributionTask:
     ) -> None:
         self.loss = loss
         self.target = target if target is not None else loss
-        self._names = select_parameters(model, layers)
+        parameters = dict(model.named_parameters())
+        names = select_parameters(model, layers)
+        self.layout = ParameterLayout.of({name: parameters[name] for name in names})
         self._caller = _Caller(explicit(copy.deepcopy(model)).eval().requires_grad_(False))
         if checkpoints is None:
             checkpoints = [self._caller.model.state_dict()]
@@ -75,16 +77,12 @@ class AttributionTask:
                 "checkpoints must name at least one, got none; pass [model.state_dict()]"
             )
         self.checkpoints = list(checkpoints)
-        parameters = dict(model.named_parameters())
-        self.layout = ParameterLayout.of({name: parameters[name] for name in self._names})
-        self._budget = None if memory_budget is None else parse_budget(memory_budget, self.device)
+        self._budget = None if memory_budget is None else parse_budget(memory_budget)
 
-    @property
+    @cached_property
     def memory_budget(self) -> int:
         """Bytes that work on this task may take, settled when it is first asked for."""
-        if self._budget is None:
-            self._budget = default_budget(self.device)
-        return self._budget
+        return default_budget(self.device) if self._budget is None else self._budget
 
     @property
     def device(self) -> torch.device:
@@ -93,13 +91,10 @@ class AttributionTask:
 
     def bind(self, index: int = 0) -> BoundModel:
         """Load one checkpoint and return the model as a function of its selected parameters."""
-        state = load_checkpoint(self.checkpoints[index], self._caller.model)
         model = self._caller.model
-        # Tied parameters have several keys in a state dict; the first name stands for all of them.
-        owned = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        state = {name: state.get(name, t).to(self.device) for name, t in owned.items()}
-        chosen = {name: state.pop(name) for name in self._names}
-        return BoundModel(self._caller, chosen, state, self.layout)
+        rest = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        chosen = {name: rest.pop(name) for name in self.layout.names}
+        return BoundModel(self._caller, chosen, rest, self.layout).at(self.checkpoints[index])
 
 
 class _Caller(nn.Module):
@@ -120,7 +115,7 @@ class BoundModel:
     Args:
         caller: the wrapped model; its own parameters are never read.
         parameters: the selected parameters, which gradients are taken for.
-        rest: buffers and all other parameters.
+        rest: all other parameters, and the buffers.
         layout: the order of the selected parameters in a vector.
     """
 
@@ -144,6 +139,17 @@ class BoundModel:
         """That of the parameters, the widest if they differ."""
         return reduce(torch.promote_types, (t.dtype for t in self.parameters.values()))
 
+    def at(self, checkpoint: Checkpoint) -> BoundModel:
+        """Return the same model, with the same parameters selected, at another checkpoint."""
+        state = load_checkpoint(checkpoint, self.module)
+
+        def pick(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            # Tied parameters have several keys in a state dict; the first name stands for all of them.
+            # Buffers that no checkpoint holds stay as they are.
+            return {name: state.get(name, t).to(self.device) for name, t in tensors.items()}
+
+        return replace(self, parameters=pick(self.parameters), rest=pick(self.rest))
+
     def leaves(self, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return parameters that gradients can be taken for; default: all selected ones."""
         chosen = self.layout.names if names is None else names
@@ -156,15 +162,14 @@ class BoundModel:
         leaves = self.leaves(names)
         with torch.enable_grad():
             total = self.values(function, batch, {**self.parameters, **leaves}).sum()
-        found = [torch.zeros_like(t) for t in leaves.values()]
         if total.requires_grad:
-            found = list(
-                torch.autograd.grad(
-                    total, list(leaves.values()), allow_unused=True, materialize_grads=True
-                )
+            found = torch.autograd.grad(
+                total, list(leaves.values()), allow_unused=True, materialize_grads=True
             )
-        found = [g.to_dense() for g in found]  # an embedding may have a sparse one
-        return ParameterLayout.of(leaves).flatten(dict(zip(leaves, found, strict=True)))
+        else:
+            found = tuple(torch.zeros_like(t) for t in leaves.values())
+        dense = [g.to_dense() for g in found]  # an embedding may have a sparse one
+        return ParameterLayout.of(leaves).flatten(dict(zip(leaves, dense, strict=True)))
 
     def values(
         self, function: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor] | None = None

@@ -13,9 +13,9 @@ from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.benchmark.recipes import END
 from headwater.benchmark.settings import get_setting
 from headwater.benchmark.training.training import check_epochs
-from headwater.recipes import describe, takes
 from stages.methods import GIVEN, attributor_class, make_attributor
 from stages.params import Method, Params, Setting, Store
+from stages.recipes import describe, takes
 from stages.row import read
 from stages.task import make_projection, make_task
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from headwater.attributors import module_of
 from headwater.benchmark.settings import module_of_setting
-from headwater.recipes import classes, takes
 from stages.check import check_params, load_params
 from stages.files import atomic
 from stages.methods import GIVEN, attributor_class
 from stages.params import Method, Params
+from stages.recipes import classes, takes
 from stages.task import projection_class
 
 SHARED = ("stages.__main__", "stages.contract")

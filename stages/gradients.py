@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from headwater.device import resolve_device
 from headwater.gradients import GradientCapture, Gradients, StoreDescription, write_gradients
 from headwater.projections import GradientProjection
 from stages.contract import Clock
+from stages.device import resolve_device
 from stages.files import resumable, save_json
 from stages.params import Device, Infeasible, Store
 from stages.problem import checkpoint_files, file_hash, load_split, training_record

@@ -16,11 +16,11 @@ from headwater.attributors.attributor import Attributor
 from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.gradients import GradientStore
 from headwater.gradients.source import StoredSource
-from headwater.recipes import construct, find, takes
 from headwater.task import AttributionTask
 from stages.files import load_json
 from stages.params import Infeasible, Method
 from stages.problem import batches, checkpoint_files, load_split, training_record
+from stages.recipes import construct, find, takes
 from stages.task import make_task
 
 __all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from headwater.benchmark.recipes import END
-from headwater.recipes import choices
+from stages.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [

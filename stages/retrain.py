@@ -11,8 +11,8 @@ from torch import Tensor
 from headwater.benchmark.retraining import Job, draw_subsets, leave_one_out, train_many
 from headwater.benchmark.settings import get_setting
 from headwater.benchmark.training import derive_seed
-from headwater.device import resolve_device
 from headwater.progress import track
+from stages.device import resolve_device
 from stages.files import resumable, save_array, save_json
 from stages.params import Device, Truth
 from stages.problem import load_split, save_state

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from headwater.recipes import describe
+from stages.recipes import describe
 
 __all__ = ["At", "Count", "Fraction", "Name", "Row", "places", "read", "read_row"]
 

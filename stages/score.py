@@ -9,8 +9,8 @@ import numpy as np
 
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.scoring import scores_into, self_scores
-from headwater.device import resolve_device
 from stages.contract import Clock
+from stages.device import resolve_device
 from stages.files import load_json, resumable, save_array, save_json
 from stages.methods import Problem
 from stages.params import Device, Method

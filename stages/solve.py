@@ -13,16 +13,16 @@ import numpy as np
 
 from headwater.attributors.attributor import Attributor
 from headwater.benchmark.tuning import lds_of_each
-from headwater.device import resolve_device
 from headwater.gradients.source import StoredSource
 from headwater.progress import track
-from headwater.recipes import damping_of
 from headwater.solvers import State
 from stages.contract import Clock
+from stages.device import resolve_device
 from stages.files import load_json, resumable, save_json
 from stages.methods import Problem
 from stages.params import Device, Infeasible, Method
 from stages.problem import save_state
+from stages.recipes import damping_of
 from stages.row import At, Row
 
 TUNED = 2

@@ -10,9 +10,9 @@ from headwater.benchmark.settings import get_setting
 from headwater.checkpoints import Checkpoint
 from headwater.dropout_ensemble import dropout_ensemble
 from headwater.projections import GradientProjection
-from headwater.recipes import construct, find, split
 from headwater.task import AttributionTask
 from stages.params import Store
+from stages.recipes import construct, find, split
 
 __all__ = ["make_projection", "make_task", "projection_class"]
 

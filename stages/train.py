@@ -10,8 +10,8 @@ from headwater.benchmark.retraining import Job, train_many
 from headwater.benchmark.settings import get_setting
 from headwater.benchmark.training import derive_seed
 from headwater.benchmark.training.training import check_epochs
-from headwater.device import resolve_device
 from headwater.progress import track
+from stages.device import resolve_device
 from stages.files import load_json, resumable, save_json
 from stages.params import Device, Train
 from stages.problem import load_split, save_state

@@ -11,8 +11,8 @@ import torch
 
 from headwater.benchmark.retraining import evaluate_targets
 from headwater.benchmark.settings import get_setting
-from headwater.device import resolve_device
 from headwater.progress import track
+from stages.device import resolve_device
 from stages.files import atomic, load_json, save_array
 from stages.params import TARGETS, Device
 from stages.problem import load_split, load_state

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headwater.device import resolve_device
 from pipelines import environment
+from stages.device import resolve_device
 from tests.precision import TOLERANCE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -176,8 +176,8 @@ def test_what_fits_passes_and_what_does_not_is_refused(gpu: None, host: None) ->
 
 
 def test_the_default_is_a_quarter_of_what_is_free(gpu: None, host: None) -> None:
-    assert default_budget(CPU) == parse_budget(None, CPU) == 4 * 2**30
-    assert default_budget(CUDA) == parse_budget(None, CUDA) == 2 * 2**30
+    assert default_budget(CPU) == 4 * 2**30
+    assert default_budget(CUDA) == 2 * 2**30
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_default_is_a_quarter_of_what_is_free(gpu: None, host: None) -> None
     ids=str,
 )
 def test_budgets_are_bytes_or_words(budget: int | str, wanted: int) -> None:
-    assert parse_budget(budget, CPU) == wanted
+    assert parse_budget(budget) == wanted
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_budgets_are_bytes_or_words(budget: int | str, wanted: int) -> None:
 )
 def test_what_is_no_budget_is_refused(budget: int | str) -> None:
     with pytest.raises(ValueError, match=r"positive number of bytes, got .*; pass an int, or") as e:
-        parse_budget(budget, CPU)
+        parse_budget(budget)
     assert repr(budget) in str(e.value)
 
 

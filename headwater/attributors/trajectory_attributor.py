@@ -20,7 +20,7 @@ from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import BoundModel, SampleFunction
-from headwater.trajectory import Step, model_at
+from headwater.trajectory import Step
 
 __all__ = ["Passage", "TrajectoryAttributor"]
 
@@ -120,7 +120,7 @@ class TrajectoryAttributor(Attributor):
         for step in track(reversed(run), "steps of the run", total):
             rows = _rows_of(step, samples.n)
             batches = samples.select(rows)
-            capture = capture.at(model_at(source.model, step.parameters))
+            capture = capture.at(source.model.at(step.parameters))
             g = torch.cat([self.vectors(capture(batch)) for batch in batches])
             if u is None:
                 u = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)

@@ -16,47 +16,23 @@ _ROUNDING = 1e-12
 
 
 def pearson_columns(first: Array, second: Array) -> Array:
-    """Return Pearson's r of each pair of columns, 0 where a column is constant.
-
-    Args:
-        first: (n, m).
-        second: (n, m).
-
-    Returns:
-        Correlations (m,).
-    """
+    """Return Pearson's r of each pair of columns of (n, m), (m,); 0 where a column is constant."""
     return resampled_pearson(np.ones((1, len(first))), first, second)[0]
 
 
 def spearman_columns(first: Array, second: Array) -> Array:
-    """Return Spearman's ρ of each pair of columns, 0 where a column is constant.
-
-    ρ is Pearson's r of the ranks; ties share their average rank.
-
-    Args:
-        first: (n, m).
-        second: (n, m).
-
-    Returns:
-        Correlations (m,).
-    """
+    """Return Spearman's ρ of each pair of columns, Pearson's r of the ranks; ties share their mean."""
     return pearson_columns(rankdata(first, axis=0), rankdata(second, axis=0))
 
 
 def resampled_pearson(counts: Array, first: Array, second: Array) -> Array:
-    """Return Pearson's r of each pair of columns when row i occurs counts[b, i] times.
+    """Return Pearson's r of each pair of columns of (n, m) when row i occurs counts[b, i] times.
 
-    Args:
-        counts: (replicates, n), rows with equal sums.
-        first: (n, m).
-        second: (n, m).
-
-    Returns:
-        Correlations (replicates, m), 0 where a resampled column is constant.
+    The counts (replicates, n) have rows with equal sums. The result (replicates, m) is 0 where a
+    resampled column is constant.
     """
     shares = counts / counts.sum(axis=1, keepdims=True)
-    first = _standardised(first)
-    second = _standardised(second)
+    first, second = _standardised(first), _standardised(second)
     first_means, second_means = shares @ first, shares @ second
     covariance = shares @ (first * second) - first_means * second_means
     first_square, second_square = shares @ first**2, shares @ second**2
@@ -68,19 +44,12 @@ def resampled_pearson(counts: Array, first: Array, second: Array) -> Array:
 
 
 def resampled_spearman(counts: Array, first: Array, second: Array) -> Array:
-    """Return Spearman's ρ of each pair of columns when row i occurs counts[b, i] times.
+    """Return Spearman's ρ of each pair of columns of (n, m) when row i occurs counts[b, i] times.
 
     The ranks are those within the resample, where copies of a row are tied: with
     L[i, k, j] = [x_kj < x_ij] + ½ [x_kj = x_ij], the average rank of row i in column j is
-    ½ + Σ_k counts[k] · L[i, k, j], one matrix product for all replicates.
-
-    Args:
-        counts: (replicates, n), whole numbers, rows with equal sums n.
-        first: (n, m).
-        second: (n, m).
-
-    Returns:
-        Correlations (replicates, m), 0 where a resampled column is constant.
+    ½ + Σ_k counts[k] · L[i, k, j], one matrix product for all replicates. The counts
+    (replicates, n) are whole, rows with sum n; the result is 0 where a resampled column is constant.
     """
     replicates, n = counts.shape
     result = np.empty((replicates, first.shape[1]))

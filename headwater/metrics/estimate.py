@@ -1,5 +1,6 @@
 """Point estimates with bootstrap confidence intervals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ __all__ = [
     "Estimate",
     "as_array",
     "as_finite",
-    "interval_of",
-    "interval_of_means",
+    "bootstrapped_mean",
+    "percentile_interval",
     "resample_counts",
 ]
 
@@ -24,10 +25,10 @@ class Estimate:
     """A metric with its confidence interval.
 
     Args:
-        value: Point estimate.
-        low: Lower end of the bootstrap interval; NaN if there were no resamples.
-        high: Upper end; NaN likewise.
-        per_test: Values of the single test samples (n_test,), whose mean is `value`; empty where
+        value: the point estimate.
+        low: lower end of the bootstrap interval; NaN if there were no resamples.
+        high: upper end; NaN likewise.
+        per_test: values of the single test samples (n_test,), whose mean is `value`; empty where
             the metric has none.
     """
 
@@ -38,11 +39,7 @@ class Estimate:
 
 
 def as_array(name: str, values: Any, n_dimensions: int) -> NDArray[Any]:
-    """Return values as an array of the type they have.
-
-    Raises:
-        ValueError: If the number of dimensions differs, or an axis is empty.
-    """
+    """Return values as an array of their own type; ValueError if it is empty or has other dimensions."""
     array = np.asarray(values)
     if array.ndim != n_dimensions or array.size == 0:
         raise ValueError(
@@ -53,12 +50,7 @@ def as_array(name: str, values: Any, n_dimensions: int) -> NDArray[Any]:
 
 
 def as_finite(name: str, values: Any, n_dimensions: int) -> Array:
-    """Return values as a float64 array.
-
-    Raises:
-        ValueError: If the number of dimensions differs, an axis is empty, or a value is NaN or
-            infinite.
-    """
+    """Return values as a float64 array; ValueError as in `as_array`, or if one is NaN or infinite."""
     array: Array = as_array(name, values, n_dimensions).astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -69,11 +61,7 @@ def as_finite(name: str, values: Any, n_dimensions: int) -> Array:
 
 
 def resample_counts(rng: np.random.Generator, replicates: int, n: int) -> Array:
-    """Return how often each of n items is drawn in n draws with replacement, (replicates, n).
-
-    Raises:
-        ValueError: If replicates is negative.
-    """
+    """Return how often each of n items is drawn in n draws with replacement, (replicates, n)."""
     if replicates < 0:
         raise ValueError(
             f"replicates must be at least 0, got {replicates}: use 1000, or 0 for no interval"
@@ -83,33 +71,39 @@ def resample_counts(rng: np.random.Generator, replicates: int, n: int) -> Array:
     return counts.reshape(replicates, n).astype(np.float64)
 
 
-def interval_of_means(
-    rng: np.random.Generator, value: float, resampled: Array, confidence: float
-) -> tuple[float, float]:
-    """Return the bootstrap interval of a mean over test samples, centred at the estimate.
+def bootstrapped_mean(
+    per_test: Array,
+    n_rows: int,
+    resampled: Callable[[Array], Array],
+    seed: int,
+    replicates: int,
+    confidence: float,
+) -> Estimate:
+    """Return a mean over test samples, with a bootstrap over these and over the rows they share.
 
-    value + quantiles of (θ* - mean θ*). Copies of a row are tied in a resample, which draws rank
-    correlations towards 0; without the centring the interval could miss the estimate itself.
+    The interval is value + quantiles of (θ* - mean θ*). Copies of a row are tied in a resample, which
+    draws rank correlations towards 0; without the centring the interval could miss the value itself.
 
     Args:
-        rng: Draws the test samples of each replicate.
-        value: Point estimate.
-        resampled: Values per replicate and test sample, (replicates, n_test).
-        confidence: Probability that the interval covers.
+        per_test: values (n_test,).
+        n_rows: rows (subsets, removed samples) that are drawn with replacement.
+        resampled: maps how often each row was drawn, (replicates, n_rows), to values
+            (replicates, n_test).
+        seed: of the bootstrap.
+        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
+        confidence: probability that the interval covers.
     """
-    counts = resample_counts(rng, *resampled.shape)
-    means = (counts * resampled).sum(axis=1) / resampled.shape[1]
-    low, high = interval_of(means, confidence)
+    value = float(per_test.mean())
+    rng = np.random.default_rng(seed)
+    values = resampled(resample_counts(rng, replicates, n_rows))
+    means = (resample_counts(rng, *values.shape) * values).sum(axis=1) / values.shape[1]
+    low, high = percentile_interval(means, confidence)
     mean = float(means.sum()) / max(1, len(means))
-    return value + low - mean, value + high - mean
+    return Estimate(value, value + low - mean, value + high - mean, per_test)
 
 
-def interval_of(resampled: Array, confidence: float) -> tuple[float, float]:
-    """Return the percentile interval of resampled values (replicates,); NaN if there are none.
-
-    Raises:
-        ValueError: If confidence is not between 0 and 1.
-    """
+def percentile_interval(resampled: Array, confidence: float) -> tuple[float, float]:
+    """Return the percentile interval of resampled values (replicates,); NaN if there are none."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}: use 0.95")
     if not len(resampled):

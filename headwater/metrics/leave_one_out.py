@@ -1,11 +1,12 @@
 """Leave-one-out correlation."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from headwater.metrics.correlation import pearson_columns, resampled_pearson
-from headwater.metrics.estimate import Estimate, as_finite, interval_of_means, resample_counts
+from headwater.metrics.estimate import Estimate, as_finite, bootstrapped_mean
 
 __all__ = ["leave_one_out_correlation"]
 
@@ -28,18 +29,15 @@ def leave_one_out_correlation(
 
     Args:
         scores: (n_train, n_test).
-        removed: Indices (r,) of the removed samples, rows of `scores`.
-        outputs_without: Target values of the models without each of them, (r, n_test).
-        outputs_full: Target values of the model with all samples, (n_test,).
-        seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
-        confidence: Probability that the interval covers.
-
-    Returns:
-        The estimate; `per_test` holds r of each test sample.
+        removed: indices (r,) of the removed samples, rows of `scores`.
+        outputs_without: target values of the models without each of them, (r, n_test).
+        outputs_full: target values of the model with all samples, (n_test,).
+        seed: of the bootstrap.
+        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
+        confidence: probability that the interval covers.
 
     Raises:
-        ValueError: If shapes disagree, a value is not finite, an index is out of range or appears
+        ValueError: if shapes disagree, a value is not finite, an index is out of range or appears
             twice, or there are fewer than 3 of them.
 
     Reference:
@@ -69,9 +67,5 @@ def leave_one_out_correlation(
         )
     predicted, effects = score_matrix[indices], full - without
     per_test = pearson_columns(predicted, effects)
-    value = float(per_test.mean())
-    rng = np.random.default_rng(seed)
-    counts = resample_counts(rng, replicates, len(indices))
-    resampled = resampled_pearson(counts, predicted, effects)
-    low, high = interval_of_means(rng, value, resampled, confidence)
-    return Estimate(value, low, high, per_test)
+    resampled = partial(resampled_pearson, first=predicted, second=effects)
+    return bootstrapped_mean(per_test, len(indices), resampled, seed, replicates, confidence)

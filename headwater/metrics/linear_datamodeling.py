@@ -1,21 +1,15 @@
 """Linear datamodeling score."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headwater.metrics.correlation import resampled_spearman, spearman_columns
-from headwater.metrics.estimate import (
-    Array,
-    Estimate,
-    as_array,
-    as_finite,
-    interval_of_means,
-    resample_counts,
-)
+from headwater.metrics.estimate import Array, Estimate, as_array, as_finite, bootstrapped_mean
 
-__all__ = ["as_subset_masks", "linear_datamodeling_score"]
+__all__ = ["linear_datamodeling_score"]
 
 _BLOCK_NUMBERS = 2**17
 """Scores that are summed at a time: a megabyte, which stays in the cache."""
@@ -40,26 +34,22 @@ def linear_datamodeling_score(
     Args:
         scores: (n_train, n_test).
         subset_masks: bool (n_subsets, n_train).
-        outputs: Target values of the retrained models, (n_subsets, n_test) or
+        outputs: target values of the retrained models, (n_subsets, n_test) or
             (n_subsets, n_repeats, n_test).
-        seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
-        confidence: Probability that the interval covers.
-
-    Returns:
-        The estimate; `per_test` holds ρ of each test sample.
+        seed: of the bootstrap.
+        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
+        confidence: probability that the interval covers.
 
     Raises:
-        ValueError: If shapes disagree, a value is not finite, or there are fewer than 3 subsets.
+        ValueError: if shapes disagree, a value is not finite, or there are fewer than 3 subsets.
 
     Reference:
         Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
     """
     score_matrix = as_array("scores", scores, 2)
-    masks = as_subset_masks(subset_masks, len(score_matrix))
-    n_dimensions = 3 if np.ndim(outputs) == 3 else 2
-    values = as_finite("outputs", outputs, n_dimensions)
-    truth = values.mean(axis=1) if n_dimensions == 3 else values
+    masks = _as_masks(subset_masks, len(score_matrix))
+    values = as_finite("outputs", outputs, 3 if np.ndim(outputs) == 3 else 2)
+    truth = values.mean(axis=1) if values.ndim == 3 else values
     if truth.shape != (len(masks), score_matrix.shape[1]):
         raise ValueError(
             f"outputs must have shape ({len(masks)}, [n_repeats,] {score_matrix.shape[1]}), got "
@@ -67,20 +57,12 @@ def linear_datamodeling_score(
         )
     predictions = _subset_sums(masks, score_matrix)
     per_test = spearman_columns(predictions, truth)
-    value = float(per_test.mean())
-    rng = np.random.default_rng(seed)
-    counts = resample_counts(rng, replicates, len(masks))
-    resampled = resampled_spearman(counts, predictions, truth)
-    low, high = interval_of_means(rng, value, resampled, confidence)
-    return Estimate(value, low, high, per_test)
+    resampled = partial(resampled_spearman, first=predictions, second=truth)
+    return bootstrapped_mean(per_test, len(masks), resampled, seed, replicates, confidence)
 
 
-def as_subset_masks(subset_masks: Any, n_train: int) -> Array:
-    """Return subset masks as a float64 array of zeros and ones.
-
-    Raises:
-        ValueError: If they are not bool (n_subsets >= 3, n_train).
-    """
+def _as_masks(subset_masks: Any, n_train: int) -> Array:
+    """Return subset masks as zeros and ones in float64."""
     masks = np.asarray(subset_masks)
     if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != n_train or len(masks) < 3:
         raise ValueError(

@@ -6,15 +6,9 @@ from typing import Any
 import numpy as np
 
 from headwater.metrics.correlation import resampled_spearman, spearman_columns
-from headwater.metrics.estimate import (
-    Array,
-    Estimate,
-    as_finite,
-    interval_of_means,
-    resample_counts,
-)
+from headwater.metrics.estimate import Array, Estimate, as_finite, bootstrapped_mean
 
-__all__ = ["ceiling_of_reliability", "noise_ceiling"]
+__all__ = ["noise_ceiling"]
 
 
 def noise_ceiling(
@@ -29,16 +23,13 @@ def noise_ceiling(
     interval is a bootstrap over test samples and subsets jointly.
 
     Args:
-        outputs: Target values of the retrained models, (n_subsets, n_repeats, n_test).
-        seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
-        confidence: Probability that the interval covers.
-
-    Returns:
-        The estimate; `per_test` holds √ρ_R of each test sample.
+        outputs: target values of the retrained models, (n_subsets, n_repeats, n_test).
+        seed: of the bootstrap.
+        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
+        confidence: probability that the interval covers.
 
     Raises:
-        ValueError: If a value is not finite, or there are fewer than 2 repeats or 3 subsets.
+        ValueError: if a value is not finite, or there are fewer than 2 repeats or 3 subsets.
 
     Reference:
         Spearman, Correlation Calculated from Faulty Data, British Journal of Psychology 1910.
@@ -52,24 +43,19 @@ def noise_ceiling(
         )
     pairs = list(combinations(range(n_repeats), 2))
     reliability = np.mean([spearman_columns(values[:, a], values[:, b]) for a, b in pairs], axis=0)
-    per_test = ceiling_of_reliability(reliability, n_repeats)
-    value = float(per_test.mean())
-    rng = np.random.default_rng(seed)
-    counts = resample_counts(rng, replicates, n_subsets)
-    resampled = np.zeros((replicates, values.shape[2]))
-    for a, b in pairs:
-        resampled += resampled_spearman(counts, values[:, a], values[:, b]) / len(pairs)
-    ceilings = ceiling_of_reliability(resampled, n_repeats)
-    low, high = interval_of_means(rng, value, ceilings, confidence)
-    return Estimate(value, low, high, per_test)
+
+    def resampled(counts: Array) -> Array:
+        reliability = np.zeros((len(counts), values.shape[2]))
+        for a, b in pairs:
+            reliability += resampled_spearman(counts, values[:, a], values[:, b]) / len(pairs)
+        return _ceiling(reliability, n_repeats)
+
+    per_test = _ceiling(reliability, n_repeats)
+    return bootstrapped_mean(per_test, n_subsets, resampled, seed, replicates, confidence)
 
 
-def ceiling_of_reliability(reliability: Array, n_repeats: int) -> Array:
-    """Return √ρ_R with ρ_R = R ρ₁ / (1 + (R - 1) ρ₁), and 0 for a negative ρ₁.
-
-    >>> float(ceiling_of_reliability(np.array([0.459]), 2).round(3)[0])
-    0.793
-    """
+def _ceiling(reliability: Array, n_repeats: int) -> Array:
+    """Return √ρ_R with ρ_R = R ρ₁ / (1 + (R - 1) ρ₁), and 0 for a negative ρ₁."""
     single = np.maximum(reliability, 0.0)
     ceiling: Array = np.sqrt(n_repeats * single / (1 + (n_repeats - 1) * single))
     return ceiling

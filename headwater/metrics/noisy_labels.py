@@ -4,7 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from headwater.metrics.estimate import Array, Estimate, as_finite, interval_of, resample_counts
+from headwater.metrics.estimate import (
+    Array,
+    Estimate,
+    as_finite,
+    percentile_interval,
+    resample_counts,
+)
 
 __all__ = ["noisy_label_auc"]
 
@@ -26,15 +32,12 @@ def noisy_label_auc(
     Args:
         self_influence: (n,), large for suspicious samples.
         flipped: bool (n,), true where the label was flipped.
-        seed: Seed of the bootstrap.
-        replicates: Bootstrap resamples; 0: no interval, its ends are NaN.
-        confidence: Probability that the interval covers.
-
-    Returns:
-        The estimate; `per_test` is empty.
+        seed: of the bootstrap.
+        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
+        confidence: probability that the interval covers.
 
     Raises:
-        ValueError: If shapes disagree, a value is not finite, or one of the groups is empty.
+        ValueError: if shapes disagree, a value is not finite, or one of the groups is empty.
 
     Reference:
         Koh and Liang, Understanding Black-box Predictions via Influence Functions, ICML 2017.
@@ -49,16 +52,17 @@ def noisy_label_auc(
         )
     distinct, rank = np.unique(values, return_inverse=True)
     positive, negative = rank[mask], rank[~mask]
-    value = _area(
-        _histograms(np.ones((1, len(positive))), positive, len(distinct)),
-        _histograms(np.ones((1, len(negative))), negative, len(distinct)),
-    )
+
+    def areas(positive_counts: Array, negative_counts: Array) -> Array:
+        return _area(
+            _histograms(positive_counts, positive, len(distinct)),
+            _histograms(negative_counts, negative, len(distinct)),
+        )
+
+    value = areas(np.ones((1, len(positive))), np.ones((1, len(negative))))
     rng = np.random.default_rng(seed)
-    areas = _area(
-        _histograms(resample_counts(rng, replicates, len(positive)), positive, len(distinct)),
-        _histograms(resample_counts(rng, replicates, len(negative)), negative, len(distinct)),
-    )
-    return Estimate(float(value[0]), *interval_of(areas, confidence), np.empty(0))
+    resampled = areas(*(resample_counts(rng, replicates, len(g)) for g in (positive, negative)))
+    return Estimate(float(value[0]), *percentile_interval(resampled, confidence), np.empty(0))
 
 
 def _histograms(counts: Array, rank: Array, n_ranks: int) -> Array:

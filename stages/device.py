@@ -16,10 +16,6 @@ def resolve_device(name: str) -> torch.device:
 
     Raises:
         ValueError: if PyTorch knows no such name, or the device is not there.
-
-    Example:
-        >>> resolve_device("cpu")
-        device(type='cpu')
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headwater.device import resolve_device
+from stages.device import resolve_device
 
 
 @pytest.mark.parametrize(("available", "wanted"), [(True, "cuda"), (False, "cpu")])

@@ -11,8 +11,8 @@ import pytest
 from headwater.attributors.attributor import Attributor
 from headwater.curvature import EmpiricalFisher
 from headwater.projections import GradientProjection, SparseJL
-from headwater.recipes import RecipeError, choices, classes, construct, damping_of, find, takes
 from headwater.solvers import ConjugateGradient, Lanczos, Relative, Solver, Woodbury
+from stages.recipes import RecipeError, choices, classes, construct, damping_of, find, takes
 
 
 @dataclass(frozen=True)
