@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,13 +17,13 @@ from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, default_budget, row_blocks
 from headwater.solvers.damping import Damping
-from headwater.solvers.solver import Solution, Solver, State, blocks_of, direct_solution
+from headwater.solvers.solver import DirectSolver, Inverse, State
 
 __all__ = ["DataInf"]
 
 
 @dataclass(frozen=True)
-class DataInf(Solver):
+class DataInf(DirectSolver):
     """Replace (C + λI)^-1 by the mean over samples of (r_i r_iᵀ + λI)^-1, group by group.
 
     x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i,
@@ -31,13 +31,11 @@ class DataInf(Solver):
     where a group l is the weight of a layer with its bias, or a block of a projected gradient.
     Products with the training gradients themselves need each group's Gram matrix only, a block at a
     time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
-    formed where a group has more than n/2 parameters.
+    formed where a group has more than n/2 parameters. The residual of a solution is that of C + λI,
+    which it does not make small.
 
     Args:
         damping: λ > 0, absolute or relative.
-
-    Raises:
-        ValueError: if the damping is not positive.
 
     Reference:
         Kwon et al., DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion
@@ -54,11 +52,7 @@ class DataInf(Solver):
     asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64, whatever the damping.
-
-        Raises:
-            TypeError: if the operator has no rows.
-        """
+        """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64."""
         rows = rows_of(operator, "DataInf")
         norms = [
             torch.stack([term.squared_norms().double() for term in block.terms])
@@ -66,13 +60,8 @@ class DataInf(Solver):
         ]
         return {"squared_norms": torch.cat(norms, 1) * rows.scale.square()}
 
-    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is that of C + λI, which it does not make small."""
-        x = self.solution(operator, state, rhs)
-        return direct_solution(operator, self.shift, x, rhs)
-
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
-        """Return b ↦ x."""
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
+        """Return b ↦ x of the formula above, group by group."""
         rows = rows_of(operator, "DataInf")
 
         def solved(rhs: Tensor) -> Tensor:
@@ -94,12 +83,12 @@ class DataInf(Solver):
         return {"products": torch.cat(found, 1)}
 
     def quadratic(
-        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return (‖g‖² - ⟨w, Gg⟩) / λ, or ‖g - Gᵀw‖² / λ², with w = ρ² d Gg / n, G all gradients."""
         rows, found = rows_of(operator, "DataInf"), []
         weights = self._weights(rows, state)
-        for block in blocks_of(train):
+        for block in source.train_blocks():
             if power == 1:
                 squares = block.squared_norms().double()
                 for known, where in rows.blocks(len(block)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headwater.curvature import LinearOperator
-from headwater.solvers.damping import AUTO, Damping, Relative
+from headwater.solvers.damping import Damping, absolute
 from headwater.solvers.solver import Solver, State
 
 __all__ = ["effective_dimension", "measured_dimension", "sufficient_dimension"]
@@ -24,10 +24,6 @@ def effective_dimension(eigenvalues: Tensor, damping: float) -> float:
 
     Reference:
         Hu et al., A Unified Theory of Random Projection for Influence Functions, 2026.
-
-    Example:
-        >>> effective_dimension(torch.tensor([3.0, 1.0, 0.0]), damping=1.0)
-        1.25
     """
     positive = eigenvalues[eigenvalues > 0].double()
     return float((positive / (positive + damping)).sum())
@@ -43,12 +39,10 @@ def sufficient_dimension(eigenvalues: Tensor, damping: Damping) -> int:
         >>> sufficient_dimension(torch.ones(10), damping=1.0)
         128
     """
-    relative = AUTO if isinstance(damping, str) else damping
-    k = STEP
+    k, trace = STEP, float(eigenvalues.double().sum())
     while True:  # k only rises, and no further than to RULE · len(eigenvalues)
-        mean = float(eigenvalues.double().sum()) / k
-        number = relative.of(mean) if isinstance(relative, Relative) else relative
-        enough = STEP * math.ceil(RULE * effective_dimension(eigenvalues, number) / STEP)
+        dimension = effective_dimension(eigenvalues, absolute(damping, trace / k))
+        enough = STEP * math.ceil(RULE * dimension / STEP)
         if enough <= k:
             return k
         k = enough
@@ -59,16 +53,10 @@ def measured_dimension(
 ) -> float:
     """Return d_λ = p - λ tr (C + λI)^-1, the trace seen by the solver at a few vectors of signs.
 
-    Its standard deviation is at most √(2p/probes).
-
-    Args:
-        solver: with λ as a number.
-        operator: C, (p, p).
-        state: what the solver prepared.
-        probes: how many vectors; they are the same every time.
+    Its standard deviation is at most √(2p/probes); the vectors are the same every time.
     """
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(2, (probes, operator.size), generator=generator)
     signs = (2 * drawn - 1).to(operator.device, operator.dtype)
-    products = (signs * solver.solution(operator, state, signs)).sum(1, dtype=torch.float64)
+    products = (signs * solver.inverse(operator, state)(signs)).sum(1, dtype=torch.float64)
     return operator.size - solver.shift * float(products.mean())
