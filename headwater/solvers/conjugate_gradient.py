@@ -38,13 +38,6 @@ class ConjugateGradient(Solver):
     Reference:
         Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952.
         Martens, Deep Learning via Hessian-Free Optimization, ICML 2010.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import Gradients
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> ConjugateGradient(damping=0.5).solve(C, {}, torch.ones(1, 2)).value.tolist()
-        [[1.0, 1.0]]
     """
 
     damping: Damping

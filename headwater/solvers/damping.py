@@ -50,10 +50,6 @@ def absolute(damping: Damping, mean_eigenvalue: float) -> float:
 
     Raises:
         ValueError: if λ is relative to a mean that is not positive, as that of a Hessian may be.
-
-    Example:
-        >>> absolute(Relative(0.5), mean_eigenvalue=4.0)
-        2.0
     """
     relative = AUTO if isinstance(damping, str) else damping
     if not isinstance(relative, Relative):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,9 +33,6 @@ class DataInf(DirectSolver):
     time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
     formed where a group has more than n/2 parameters. The residual of a solution is that of C + λI,
     which it does not make small.
-
-    Args:
-        damping: λ > 0, absolute or relative.
 
     Reference:
         Kwon et al., DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion
@@ -68,16 +65,15 @@ class DataInf(DirectSolver):
             check_shape("the right-hand sides", rhs, (None, operator.size))
             products = _products(rows, as_gradients(rows.scheme, rhs))
             weights = (products * self._weights(rows, state)).to(rows.dtype)
-            parts = _sums(rows, weights, range(len(weights)))
-            return (rhs - as_vectors(rows.scheme, parts)).div_(self.shift)
+            sums = _sums(rows, weights, range(len(weights)))
+            return (rhs - as_vectors(rows.scheme, [*sums.values()])).div_(self.shift)
 
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"products": ⟨g_k, x_j⟩ (n, m)} with all training gradients, in float64."""
         rows, found = rows_of(operator, "DataInf"), []
-        for part in _few(rows, test):
-            products = _products(rows, part)
+        for _, products in _in_parts(rows, test):
             weights = (products * self._weights(rows, state)).to(rows.dtype)
             found.append((products - _among_rows(rows, weights)).sum(0).div_(self.shift))
         return {"products": torch.cat(found, 1)}
@@ -96,8 +92,7 @@ class DataInf(DirectSolver):
                         squares -= (products.square_() * d[where]).sum(0)
                 found.append(squares.div_(self.shift))
                 continue
-            for part in _few(rows, block):
-                products = _products(rows, part)
+            for part, products in _in_parts(rows, block):
                 w = products * weights
                 # ‖g - Gᵀw‖² = ‖g‖² + ⟨w, GGᵀw - 2Gg⟩
                 left = _among_rows(rows, w.to(rows.dtype)) - 2 * products
@@ -110,11 +105,12 @@ class DataInf(DirectSolver):
         return (rows.scale.square() / (rows.n * (self.shift + state["squared_norms"]))).unsqueeze(2)
 
 
-def _few(rows: RowOperator, gradients: Gradients) -> list[Gradients]:
-    """Return gradients in as few parts as there is memory for products with all rows, by group."""
+def _in_parts(rows: RowOperator, gradients: Gradients) -> Iterator[tuple[Gradients, Tensor]]:
+    """Yield gradients in as few parts as memory allows, and their products with all rows, by group."""
     width, numbers = len(rows.scheme.groups) * rows.n, default_budget(rows.device) // 64
     blocks = list(row_blocks(len(gradients), width, rows.device, numbers=numbers))
-    return [gradients[block] for block in blocks or [slice(0)]]
+    for block in blocks or [slice(0)]:
+        yield gradients[block], _products(rows, gradients[block])
 
 
 def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
@@ -124,14 +120,13 @@ def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
     return torch.cat(parts, 1).double()
 
 
-def _sums(rows: RowOperator, weights: Tensor, groups: Sequence[int]) -> list[Tensor]:
-    """Return Σ_i w_ij g_il over some groups, each (m, width), for weights (groups, n, m)."""
-    sums = [
-        weights.new_zeros(weights.shape[2], rows.scheme.by_group[g].layout.size) for g in groups
-    ]
+def _sums(rows: RowOperator, weights: Tensor, groups: Iterable[int]) -> dict[int, Tensor]:
+    """Return Σ_i w_ij g_il over some groups l, each (m, width), for weights (groups, n, m)."""
+    m, schemes = weights.shape[2], rows.scheme.by_group
+    sums = {group: weights.new_zeros(m, schemes[group].layout.size) for group in groups}
     with exact_products():
         for block, where in rows.blocks():
-            for group, total in zip(groups, sums, strict=True):
+            for group, total in sums.items():
                 w, term = weights[group, where], block.terms[group]
                 for part in row_blocks(len(term), term.width, w.device, numbers=LARGE):
                     total.addmm_(w[part].T, term[part].dense())
@@ -143,7 +138,7 @@ def _among_rows(rows: RowOperator, weights: Tensor) -> Tensor:
     out, widths = torch.zeros_like(weights), [part.layout.size for part in rows.scheme.by_group]
     narrow = [g for g, width in enumerate(widths) if 2 * width < rows.n]
     wide = [g for g in range(len(widths)) if g not in narrow]
-    sums = dict(zip(narrow, _sums(rows, weights, narrow), strict=True))
+    sums = _sums(rows, weights, narrow)
     with exact_products():
         for block, where in rows.blocks():
             for g, vectors in sums.items():

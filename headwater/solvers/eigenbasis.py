@@ -28,17 +28,6 @@ class Eigenbasis(DirectSolver):
     (dead pixels, dead units, the null spaces of softmax) all have the weight 1/λ: their part of the
     sum needs inner products of factors only, and no gradient is formed there.
     Cost: n·m·r_S·r_A multiply-adds per layer, r the numbers of directions that matter to λ.
-
-    Args:
-        damping: λ > 0, absolute or relative.
-
-    Example:
-        >>> from headwater.curvature import KroneckerBlock
-        >>> from headwater.gradients import Scheme
-        >>> block = KroneckerBlock(torch.tensor([1.0, 3.0]))  # a diagonal
-        >>> C = KroneckerOperator(Scheme.of_widths([2]), (block,))
-        >>> Eigenbasis(damping=1.0).solve(C, {}, torch.ones(1, 2)).value.tolist()
-        [[0.5, 0.25]]
     """
 
     damping: Damping

@@ -15,7 +15,7 @@ from headwater.curvature.grouped import as_vectors
 from headwater.gradients import Scheme
 from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, check_damping
-from headwater.solvers.solver import DirectSolver, Inverse, Solution, State
+from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
 __all__ = ["Blocks", "Explicit"]
 
@@ -93,14 +93,9 @@ class Explicit(DirectSolver):
         """
         wide, scheme = rhs.double(), self._scheme(operator)
         x = self.inverse(operator, state)(wide)
-        squares = torch.zeros(len(rhs), dtype=torch.float64, device=rhs.device)
-        for group in range(len(scheme.groups)):
-            part, b = scheme.take(x, group), scheme.take(wide, group)
-            left = torch.addmm(b, part, state[_name(group)], beta=-1).add_(part, alpha=self.shift)
-            squares += left.square().sum(1)
-        residual = squares.sqrt() / wide.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-        steps = torch.ones(len(rhs), dtype=torch.int64)
-        return Solution(x.to(rhs.dtype), residual, steps, residual < 1e-6)
+        parts = [scheme.take(x, g) @ state[_name(g)] for g in range(len(scheme.groups))]
+        found = with_residual(as_vectors(scheme, parts), self.shift, x, wide, tolerance=1e-6)
+        return found._replace(value=x.to(rhs.dtype))
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ (C_b + λI)^-1 b, block by block; the matrices are factorised once."""
@@ -116,11 +111,7 @@ class Explicit(DirectSolver):
         return solved
 
     def _scheme(self, operator: LinearOperator) -> Scheme:
-        """Return the blocks as groups of parameters.
-
-        Raises:
-            ValueError: if they do not fit the operator.
-        """
+        """Return the blocks as groups of parameters."""
         p, sizes = operator.size, self.blocks
         if isinstance(sizes, str):
             if not isinstance(operator, RowOperator):
@@ -155,11 +146,7 @@ def _diagonal_block(operator: LinearOperator, columns: slice) -> Tensor:
 
 
 def _factorised(matrix: Tensor, damping: float) -> Inverse:
-    """Return b ↦ (C + λI)^-1 b for columns b: by Cholesky's factorisation, or LU if there is none.
-
-    Raises:
-        ValueError: if the matrix is singular.
-    """
+    """Return b ↦ (C + λI)^-1 b for columns b: by Cholesky's factorisation, or LU if there is none."""
     damped = matrix.clone()
     damped.diagonal().add_(damping)
     factor, info = torch.linalg.cholesky_ex(damped)

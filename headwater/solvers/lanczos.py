@@ -41,14 +41,6 @@ class Lanczos(DirectSolver):
 
     Reference:
         Schioppa et al., Scaling Up Influence Functions, AAAI 2022.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)), torch.tensor([1.0, 2.0]))
-        >>> solver = Lanczos(damping=0.5, rank=2)  # C = diag(0.5, 2)
-        >>> x = solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value
-        >>> [round(float(v), 3) for v in x[0]]
-        [1.0, 0.4]
     """
 
     damping: Damping
@@ -69,7 +61,7 @@ class Lanczos(DirectSolver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
         x, k = self.inverse(operator, state)(rhs), len(state["eigenvalues"])
-        return with_residual(operator, self.shift, x, rhs, k)
+        return with_residual(operator.apply(x), self.shift, x, rhs, k)
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ V (Λ + λI)^-1 Vᵀ b + (b - V Vᵀ b) / λ."""
@@ -120,20 +112,16 @@ class Lanczos(DirectSolver):
 
 
 def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the eigenpairs of C on the Krylov space of a random vector, positive ones only.
+    """Return eigenpairs of C on the Krylov space of a random vector: Λ (k,) in float64, and V (k, p).
 
-    The rows of V are orthonormal, V C Vᵀ = Λ; as a projection, P = Λ^(-1/2) V gives
-    ⟨P g, P f⟩ = gᵀ C⁺ f on that space. Every new vector is made orthogonal to all others (twice). An
-    invariant space is left by a new random vector, so that repeated eigenvalues are found as well.
+    The largest come first; those that are zero to rounding or negative (logged) are left out. The rows
+    of V are orthonormal, V C Vᵀ = Λ; as a projection, P = Λ^(-1/2) V gives ⟨P g, P f⟩ = gᵀ C⁺ f on that
+    space. An invariant space is left by a new random vector, so that repeated eigenvalues are found.
 
     Args:
         operator: C, (p, p).
-        rank: products with C; more than p are never needed.
+        rank: products with C, k at most; more than p are never needed.
         seed: of the start vector; it is the same on every device.
-
-    Returns:
-        eigenvalues (k,) in float64, the largest first, and vectors (k, p), k ≤ rank: eigenvalues that
-        are zero to rounding are left out, and negative ones as well (logged).
 
     Raises:
         MemoryError: if the vectors would not fit.

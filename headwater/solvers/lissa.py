@@ -46,14 +46,6 @@ class LiSSA(Solver):
     Reference:
         Agarwal, Bullins and Hazan, Second-Order Stochastic Optimization for Machine Learning in Linear
         Time, JMLR 2017.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import Gradients
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> solver = LiSSA(damping=0.5, scale=2.0, depth=30, batch_size=2)
-        >>> [round(float(x), 3) for x in solver.solve(C, {}, torch.ones(1, 2)).value[0]]
-        [1.0, 1.0]
     """
 
     damping: Damping
@@ -91,7 +83,9 @@ class LiSSA(Solver):
             ValueError: if the series diverges.
         """
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        whole, scale = _samples_of(operator), self._scale(state)
+        whole, scale = _samples_of(operator), self.scale
+        if scale is None:  # C = 0 without damping: any scale gives the same series
+            scale = MARGIN * (float(state["largest"]) + self.shift) or 1.0
         generator = torch.Generator().manual_seed(self.seed)
         norms, total = rhs.norm(dim=1), torch.zeros_like(rhs)
         for _ in range(self.repeats):
@@ -104,13 +98,7 @@ class LiSSA(Solver):
                 _check_growth(x.norm(dim=1), norms, t, scale)
             total += x
         x = total.div_(self.repeats * scale)
-        return with_residual(operator, self.shift, x, rhs, self.depth)
-
-    def _scale(self, state: State) -> float:
-        if self.scale is not None:
-            return self.scale
-        scale = MARGIN * (float(state["largest"]) + self.shift)
-        return scale if scale > 0 else 1.0  # C = 0 without damping: any scale gives the same series
+        return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
         """Return the curvature of one mini-batch."""

@@ -44,7 +44,7 @@ class Solver(ABC):
     """Solve (C + λI) x = b for a symmetric operator C and blocks of right-hand sides."""
 
     damping: Damping
-    """λ in the unit of C; a number wherever it is solved."""
+    """λ in the unit of C, > 0 unless a solver says otherwise; a number wherever it is solved."""
     asks: ClassVar[frozenset[str]] = frozenset()
     """What C must offer beyond products, in the words of `headwater.curvature.operator`."""
 
@@ -70,11 +70,7 @@ class Solver(ABC):
 
     @property
     def shift(self) -> float:
-        """λ as a number.
-
-        Raises:
-            ValueError: if it is relative to a curvature still.
-        """
+        """λ as a number; ValueError if it is relative to a curvature still."""
         if isinstance(self.damping, (int, float)):
             return self.damping
         raise ValueError(
@@ -83,11 +79,7 @@ class Solver(ABC):
         )
 
     def resolved(self, mean_eigenvalue: float) -> Self:
-        """Return the solver with λ as a number, and so the solvers inside of it, given tr(C)/p.
-
-        Raises:
-            ValueError: if the mean eigenvalue must be positive and is not.
-        """
+        """Return the solver with λ as a number, and so the solvers inside of it, given tr(C)/p."""
         if not self.is_relative:
             return self
         changes: dict[str, Any] = {n: p.resolved(mean_eigenvalue) for n, p in self.parts.items()}
@@ -144,13 +136,7 @@ class Solver(ABC):
         return {"vectors": named.pop("value"), **named}
 
     def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients.
-
-        Args:
-            train: the block, samples `rows` of the training data.
-            rows: which samples these are.
-            solved: what `solve_gradients` returned.
-        """
+        """Return ⟨g_i, x_j⟩, (b, m), for the gradients g_i of some rows of the training data."""
         if "products" in solved:
             return solved["products"][rows]
         return train.inner_vectors(solved["vectors"])
@@ -158,14 +144,7 @@ class Solver(ABC):
     def quadratic(
         self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-power g_i⟩, (n,) in float64, for all training gradients.
-
-        Args:
-            operator: C.
-            state: what `prepare` returned.
-            source: has the training gradients, block by block.
-            power: 1, or 2 for ‖(C + λI)^-1 g_i‖².
-        """
+        """Return ⟨g_i, (C + λI)^-power g_i⟩ (power 1 or 2) for all training gradients, (n,), float64."""
         inverse, found = self.inverse(operator, state), []
         for block in source.train_blocks():
             for rows in row_blocks(len(block), block.dimension, block.device, numbers=LARGE):
@@ -185,7 +164,7 @@ class DirectSolver(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs (m, p); the residual is the true one, of one more product."""
         x = self.inverse(operator, state)(rhs)
-        return with_residual(operator, self.shift, x, rhs)
+        return with_residual(operator.apply(x), self.shift, x, rhs)
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"vectors": (C + λI)^-1 f_j (m, p)}; residuals would cost more than they do."""
@@ -194,13 +173,13 @@ class DirectSolver(Solver):
 
 
 def with_residual(
-    operator: LinearOperator, damping: float, x: Tensor, rhs: Tensor, steps: int = 1
+    product: Tensor, damping: float, x: Tensor, rhs: Tensor, steps: int = 1, tolerance: float = 1e-3
 ) -> Solution:
-    """Return x with ‖b - (C + λI) x‖ / ‖b‖, 0 where b = 0, by one more product."""
-    left = operator.apply(x).add_(x, alpha=damping).sub_(rhs)
+    """Return x with ‖b - (C + λI) x‖ / ‖b‖, 0 where b = 0, given the product C x."""
+    left = product.add_(x, alpha=damping).sub_(rhs)
     norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
     residual = left.norm(dim=1).double() / norms.double()
-    return Solution(x, residual, torch.full((len(rhs),), steps), residual < 1e-3)
+    return Solution(x, residual, torch.full((len(rhs),), steps), residual < tolerance)
 
 
 def _formed_blocks(test: Gradients) -> Iterator[Tensor]:

@@ -32,18 +32,8 @@ class Woodbury(DirectSolver):
     Cost: one n × n Cholesky factorisation in float64, whatever the number of parameters. Memory: three
     such matrices, and two blocks of gradients.
 
-    Args:
-        damping: λ > 0, absolute or relative.
-
     Reference:
         Woodbury, Inverting Modified Matrices, 1950.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> solver = Woodbury(damping=0.5)
-        >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
-        [[1.0, 1.0]]
     """
 
     damping: Damping
