@@ -38,6 +38,7 @@ class Explicit(DirectSolver):
             which is one per layer where gradients are projected layer by layer.
 
     Example:
+        >>> from headwater.gradients import Gradients
         >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
         >>> solver = Explicit(damping=0.5)
         >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
