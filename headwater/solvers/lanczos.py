@@ -81,7 +81,7 @@ class Lanczos(DirectSolver):
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"vectors"}, the solutions; without the residual term they stay in k dimensions.
 
-        {"basis": V (k, p), "coefficients": (Λ + λI)^-1 V f_j (m, k)} let scores cost k inner products
+        {"basis": Vᵀ (k, p), "coefficients": (Λ + λI)^-1 Vᵀ f_j (m, k)} let scores cost k inner products
         per sample instead of m.
         """
         if self.residual:
@@ -100,7 +100,7 @@ class Lanczos(DirectSolver):
     def quadratic(
         self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
-        """Return c_iᵀ (Λ + λI)^-power c_i + (‖g_i‖² - ‖c_i‖²) / λ^power with c_i = V g_i, (n,)."""
+        """Return c_iᵀ (Λ + λI)^-power c_i + (‖g_i‖² - ‖c_i‖²) / λ^power with c_i = Vᵀ g_i, (n,)."""
         found = []
         for block in source.train_blocks():
             inside = block.inner_vectors(state["vectors"]).double().square()
@@ -112,11 +112,12 @@ class Lanczos(DirectSolver):
 
 
 def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return eigenpairs of C on the Krylov space of a random vector: Λ (k,) in float64, and V (k, p).
+    """Return eigenpairs of C on the Krylov space of a random vector: Λ (k,) in float64, Vᵀ (k, p).
 
-    The largest come first; those that are zero to rounding or negative (logged) are left out. The rows
-    of V are orthonormal, V C Vᵀ = Λ; as a projection, P = Λ^(-1/2) V gives ⟨P g, P f⟩ = gᵀ C⁺ f on that
-    space. An invariant space is left by a new random vector, so that repeated eigenvalues are found.
+    The largest come first; those that are zero to rounding or negative (logged) are left out. VᵀV = I
+    and Vᵀ C V = Λ; as a projection, P = Λ^(-1/2) Vᵀ gives ⟨P g, P f⟩ = gᵀ C⁺ f on that space. Every new
+    vector is made orthogonal to all others, twice. An invariant space is left by a new random one, so
+    that repeated eigenvalues are found as well.
 
     Args:
         operator: C, (p, p).

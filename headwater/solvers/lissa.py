@@ -84,7 +84,7 @@ class LiSSA(Solver):
         """
         check_shape("the right-hand sides", rhs, (None, operator.size))
         whole, scale = _samples_of(operator), self.scale
-        if scale is None:  # C = 0 without damping: any scale gives the same series
+        if scale is None:  # 1 where C = 0 without damping: any scale gives the same series
             scale = MARGIN * (float(state["largest"]) + self.shift) or 1.0
         generator = torch.Generator().manual_seed(self.seed)
         norms, total = rhs.norm(dim=1), torch.zeros_like(rhs)

@@ -175,7 +175,7 @@ class DirectSolver(Solver):
 def with_residual(
     product: Tensor, damping: float, x: Tensor, rhs: Tensor, steps: int = 1, tolerance: float = 1e-3
 ) -> Solution:
-    """Return x with ‖b - (C + λI) x‖ / ‖b‖, 0 where b = 0, given the product C x."""
+    """Return x with ‖b - (C + λI) x‖ / ‖b‖, 0 where b = 0, given C x, which is overwritten."""
     left = product.add_(x, alpha=damping).sub_(rhs)
     norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
     residual = left.norm(dim=1).double() / norms.double()
