@@ -28,7 +28,6 @@ from headwater.loader import LoadedData
 from headwater.memory import LARGE, row_blocks
 from headwater.projections import GradientProjection
 from headwater.solvers import LearnedProjection, Solver, State
-from headwater.solvers.damping import is_relative, resolve
 from headwater.task import AttributionTask, SampleFunction
 
 __all__ = ["InfluenceFunction", "Weights"]
@@ -149,7 +148,7 @@ class InfluenceFunction(GradientAttributor):
         estimated = self.curvature.estimate(source)
         operator = self.curvature.operator(source, estimated)
         state = {**fitted, **estimated, **self.solver.prepare(operator)}
-        if is_relative(self.solver):
+        if self.solver.is_relative:
             mean = operator.trace() / operator.size
             state["mean_eigenvalue"] = torch.tensor(mean, dtype=torch.float64)
         if source.index == 0 and operator.size < self.task.layout.size:
@@ -205,13 +204,13 @@ class InfluenceFunction(GradientAttributor):
     def _damped(self, source: GradientSource, state: State) -> tuple[Solver, LinearOperator]:
         """Return the solver, with its damping as a number, and C at one checkpoint."""
         operator = self.curvature.operator(source, state)
-        if not is_relative(self.solver):
+        if not self.solver.is_relative:
             return self.solver, operator
         if "mean_eigenvalue" in state:
             mean = float(state["mean_eigenvalue"])
         else:  # prepared for another damping, a number
             mean = operator.trace() / operator.size
-        solver = resolve(self.solver, mean)
+        solver = self.solver.resolved(mean)
         log.info("damping %.3g at checkpoint %d", solver.shift, source.index)
         return solver, operator
 

@@ -12,14 +12,12 @@ from headwater.solvers.solver import Solution, Solver, State
 from headwater.solvers.woodbury import Woodbury
 
 __all__ = [
-    # the interface
     "Damping",
     "LearnedProjection",
     "Relative",
     "Solution",
     "Solver",
     "State",
-    # solvers
     "ConjugateGradient",
     "DataInf",
     "Eigenbasis",
@@ -27,7 +25,6 @@ __all__ = [
     "Lanczos",
     "LiSSA",
     "Woodbury",
-    # parts of them
     "ArnoldiProjection",
     "Blocks",
     "krylov_basis",

@@ -31,8 +31,7 @@ class ArnoldiProjection:
     """Project on the leading directions of the Hessian: P = Λ^(-1/2) Vᵀ at each checkpoint.
 
     ⟨Px, Py⟩ = xᵀ H⁺ y on these directions, Λ and V being the k largest positive Ritz pairs of the
-    Hessian of the mean loss. It depends on the training data: TRAK computes it from them, and
-    keeps it in its state. Cost: `krylov` Hessian products, and k vectors of length p.
+    Hessian of the mean loss. Cost: `krylov` Hessian products, and k vectors of length p.
 
     Args:
         dimension: k.
@@ -42,16 +41,6 @@ class ArnoldiProjection:
     Reference:
         Schioppa et al., Scaling Up Influence Functions, AAAI 2022.
         Deng et al., dattri: A Library for Efficient Data Attribution, NeurIPS 2024, appendix E.
-
-    Example:
-        >>> import torch
-        >>> from headwater import AttributionTask
-        >>> from headwater.gradients.source import CapturedSource
-        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
-        >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
-        >>> source = CapturedSource(task, 0, [torch.tensor([[1.0, 0.0], [0.0, 4.0]])])
-        >>> ArnoldiProjection(dimension=1).fit(source).norm()  # H = diag(1/2, 8)
-        tensor(0.3536)
     """
 
     dimension: int

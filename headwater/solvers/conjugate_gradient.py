@@ -12,7 +12,7 @@ from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
 from headwater.memory import row_blocks
 from headwater.solvers.damping import Damping, check_damping
-from headwater.solvers.solver import Solution, Solver, State
+from headwater.solvers.solver import Inverse, Solution, Solver, State
 
 __all__ = ["ConjugateGradient"]
 
@@ -35,19 +35,9 @@ class ConjugateGradient(Solver):
             symmetric and positive definite: ``Lanczos(damping, rank)`` takes the largest eigenvalues
             out, so that fewer iterations are needed.
 
-    Raises:
-        ValueError: if an argument is out of range.
-
     Reference:
         Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952.
         Martens, Deep Learning via Hessian-Free Optimization, ICML 2010.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import Gradients
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> ConjugateGradient(damping=0.5).solve(C, {}, torch.ones(1, 2)).value.tolist()
-        [[1.0, 1.0]]
     """
 
     damping: Damping
@@ -62,11 +52,6 @@ class ConjugateGradient(Solver):
         check_positive("max_iterations", self.max_iterations)
         check_positive("tolerance", self.tolerance, allow_zero=True)
 
-    @property
-    def asked(self) -> frozenset[str]:
-        """What its preconditioner asks for."""
-        return self.asks if self.preconditioner is None else self.preconditioner.asked
-
     def prepare(self, operator: LinearOperator) -> State:
         """Return what the preconditioner prepares; all other work depends on the right-hand sides."""
         return {} if self.preconditioner is None else self.preconditioner.prepare(operator)
@@ -74,11 +59,10 @@ class ConjugateGradient(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
-
-        precondition: Callable[[Tensor], Tensor] = lambda r: r  # noqa: E731
+        precondition: Inverse = lambda r: r  # noqa: E731
         if self.preconditioner is not None:
             precondition = self.preconditioner.inverse(operator, state)
-        run = _Run.start(rhs, precondition)
+        run = _Run(rhs, precondition)
         norms, goal = run.rr.clone(), run.rr * self.tolerance**2
         active = ((run.rr > goal) & (run.rz > 0)).nonzero()[:, 0]
         for iteration in range(self.max_iterations):
@@ -95,32 +79,17 @@ class ConjugateGradient(Solver):
         return Solution(run.x, (run.rr / norms).sqrt(), run.steps, run.rr <= goal)
 
 
-@dataclass
 class _Run:
-    """Where every right-hand side stands: one row each.
+    """Where the iteration stands: solutions x, residuals r and directions d, one row each, (m, p).
 
-    Args:
-        x, r, d: solutions, residuals and directions, (m, p).
-        rr: ⟨r, r⟩, (m,).
-        rz: ⟨r, z⟩, (m,); ≤ 0 where the iteration can go no further.
-        steps: taken, (m,).
-        precondition: z of r.
+    ⟨r, r⟩, ⟨r, z⟩ and the number of steps are (m,); where ⟨r, z⟩ ≤ 0 it can go no further.
     """
 
-    x: Tensor
-    r: Tensor
-    d: Tensor
-    rr: Tensor
-    rz: Tensor
-    steps: Tensor
-    precondition: Callable[[Tensor], Tensor]
-
-    @classmethod
-    def start(cls, rhs: Tensor, precondition: Callable[[Tensor], Tensor]) -> _Run:
-        """Return x = 0, r = b, d = z."""
-        r, d = rhs.clone(), precondition(rhs).clone()
-        steps = torch.zeros(len(rhs), dtype=torch.int64, device=rhs.device)
-        return cls(torch.zeros_like(rhs), r, d, _dots(r, r), _dots(r, d), steps, precondition)
+    def __init__(self, rhs: Tensor, precondition: Inverse) -> None:
+        self.precondition = precondition
+        self.x, self.r, self.d = torch.zeros_like(rhs), rhs.clone(), precondition(rhs).clone()
+        self.rr, self.rz = _dots(self.r, self.r), _dots(self.r, self.d)
+        self.steps = torch.zeros(len(rhs), dtype=torch.int64, device=rhs.device)
 
     def advance(self, rows: Tensor, product: Tensor, damping: float) -> None:
         """Take one step with some rows, given C d of them; those that are not convex end here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,13 +17,13 @@ from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, default_budget, row_blocks
 from headwater.solvers.damping import Damping
-from headwater.solvers.solver import Solution, Solver, State, blocks_of, direct_solution
+from headwater.solvers.solver import DirectSolver, Inverse, State
 
 __all__ = ["DataInf"]
 
 
 @dataclass(frozen=True)
-class DataInf(Solver):
+class DataInf(DirectSolver):
     """Replace (C + λI)^-1 by the mean over samples of (r_i r_iᵀ + λI)^-1, group by group.
 
     x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i,
@@ -31,13 +31,8 @@ class DataInf(Solver):
     where a group l is the weight of a layer with its bias, or a block of a projected gradient.
     Products with the training gradients themselves need each group's Gram matrix only, a block at a
     time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
-    formed where a group has more than n/2 parameters.
-
-    Args:
-        damping: λ > 0, absolute or relative.
-
-    Raises:
-        ValueError: if the damping is not positive.
+    formed where a group has more than n/2 parameters. The residual of a solution is that of C + λI,
+    which it does not make small.
 
     Reference:
         Kwon et al., DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion
@@ -54,11 +49,7 @@ class DataInf(Solver):
     asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64, whatever the damping.
-
-        Raises:
-            TypeError: if the operator has no rows.
-        """
+        """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64."""
         rows = rows_of(operator, "DataInf")
         norms = [
             torch.stack([term.squared_norms().double() for term in block.terms])
@@ -66,40 +57,34 @@ class DataInf(Solver):
         ]
         return {"squared_norms": torch.cat(norms, 1) * rows.scale.square()}
 
-    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is that of C + λI, which it does not make small."""
-        x = self.solution(operator, state, rhs)
-        return direct_solution(operator, self.shift, x, rhs)
-
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
-        """Return b ↦ x."""
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
+        """Return b ↦ x of the formula above, group by group."""
         rows = rows_of(operator, "DataInf")
 
         def solved(rhs: Tensor) -> Tensor:
             check_shape("the right-hand sides", rhs, (None, operator.size))
             products = _products(rows, as_gradients(rows.scheme, rhs))
             weights = (products * self._weights(rows, state)).to(rows.dtype)
-            parts = _sums(rows, weights, range(len(weights)))
-            return (rhs - as_vectors(rows.scheme, parts)).div_(self.shift)
+            sums = _sums(rows, weights, range(len(weights)))
+            return (rhs - as_vectors(rows.scheme, [*sums.values()])).div_(self.shift)
 
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"products": ⟨g_k, x_j⟩ (n, m)} with all training gradients, in float64."""
         rows, found = rows_of(operator, "DataInf"), []
-        for part in _few(rows, test):
-            products = _products(rows, part)
+        for _, products in _in_parts(rows, test):
             weights = (products * self._weights(rows, state)).to(rows.dtype)
             found.append((products - _among_rows(rows, weights)).sum(0).div_(self.shift))
         return {"products": torch.cat(found, 1)}
 
     def quadratic(
-        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return (‖g‖² - ⟨w, Gg⟩) / λ, or ‖g - Gᵀw‖² / λ², with w = ρ² d Gg / n, G all gradients."""
         rows, found = rows_of(operator, "DataInf"), []
         weights = self._weights(rows, state)
-        for block in blocks_of(train):
+        for block in source.train_blocks():
             if power == 1:
                 squares = block.squared_norms().double()
                 for known, where in rows.blocks(len(block)):
@@ -107,8 +92,7 @@ class DataInf(Solver):
                         squares -= (products.square_() * d[where]).sum(0)
                 found.append(squares.div_(self.shift))
                 continue
-            for part in _few(rows, block):
-                products = _products(rows, part)
+            for part, products in _in_parts(rows, block):
                 w = products * weights
                 # ‖g - Gᵀw‖² = ‖g‖² + ⟨w, GGᵀw - 2Gg⟩
                 left = _among_rows(rows, w.to(rows.dtype)) - 2 * products
@@ -121,11 +105,12 @@ class DataInf(Solver):
         return (rows.scale.square() / (rows.n * (self.shift + state["squared_norms"]))).unsqueeze(2)
 
 
-def _few(rows: RowOperator, gradients: Gradients) -> list[Gradients]:
-    """Return gradients in as few parts as there is memory for products with all rows, by group."""
+def _in_parts(rows: RowOperator, gradients: Gradients) -> Iterator[tuple[Gradients, Tensor]]:
+    """Yield gradients in as few parts as memory allows, and their products with all rows, by group."""
     width, numbers = len(rows.scheme.groups) * rows.n, default_budget(rows.device) // 64
     blocks = list(row_blocks(len(gradients), width, rows.device, numbers=numbers))
-    return [gradients[block] for block in blocks or [slice(0)]]
+    for block in blocks or [slice(0)]:
+        yield gradients[block], _products(rows, gradients[block])
 
 
 def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
@@ -135,14 +120,13 @@ def _products(rows: RowOperator, gradients: Gradients) -> Tensor:
     return torch.cat(parts, 1).double()
 
 
-def _sums(rows: RowOperator, weights: Tensor, groups: Sequence[int]) -> list[Tensor]:
-    """Return Σ_i w_ij g_il over some groups, each (m, width), for weights (groups, n, m)."""
-    sums = [
-        weights.new_zeros(weights.shape[2], rows.scheme.by_group[g].layout.size) for g in groups
-    ]
+def _sums(rows: RowOperator, weights: Tensor, groups: Iterable[int]) -> dict[int, Tensor]:
+    """Return Σ_i w_ij g_il over some groups l, each (m, width), for weights (groups, n, m)."""
+    m, schemes = weights.shape[2], rows.scheme.by_group
+    sums = {group: weights.new_zeros(m, schemes[group].layout.size) for group in groups}
     with exact_products():
         for block, where in rows.blocks():
-            for group, total in zip(groups, sums, strict=True):
+            for group, total in sums.items():
                 w, term = weights[group, where], block.terms[group]
                 for part in row_blocks(len(term), term.width, w.device, numbers=LARGE):
                     total.addmm_(w[part].T, term[part].dense())
@@ -154,7 +138,7 @@ def _among_rows(rows: RowOperator, weights: Tensor) -> Tensor:
     out, widths = torch.zeros_like(weights), [part.layout.size for part in rows.scheme.by_group]
     narrow = [g for g, width in enumerate(widths) if 2 * width < rows.n]
     wide = [g for g in range(len(widths)) if g not in narrow]
-    sums = dict(zip(narrow, _sums(rows, weights, narrow), strict=True))
+    sums = _sums(rows, weights, narrow)
     with exact_products():
         for block, where in rows.blocks():
             for g, vectors in sums.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,13 +14,13 @@ from headwater.curvature.rows import BlockSource
 from headwater.gradients import Dense, Gradients, Rows, Term
 from headwater.gradients.packing import packed, unpacked
 from headwater.solvers.damping import Damping
-from headwater.solvers.solver import Solution, Solver, State, blocks_of, direct_solution
+from headwater.solvers.solver import DirectSolver, Inverse, State
 
 __all__ = ["Eigenbasis"]
 
 
 @dataclass(frozen=True)
-class Eigenbasis(Solver):
+class Eigenbasis(DirectSolver):
     """Solve with C = Q diag(Λ) Qᵀ: (C + λI)^-1 = Q diag(1/(Λ + λ)) Qᵀ, exactly.
 
     For scores no vector is rotated back: ⟨g_i, (C + λI)^-1 f_j⟩ = Σ_kl g̃_i,kl f̃_j,kl / (Λ_kl + λ) with
@@ -29,40 +28,17 @@ class Eigenbasis(Solver):
     (dead pixels, dead units, the null spaces of softmax) all have the weight 1/λ: their part of the
     sum needs inner products of factors only, and no gradient is formed there.
     Cost: n·m·r_S·r_A multiply-adds per layer, r the numbers of directions that matter to λ.
-
-    Args:
-        damping: λ > 0, absolute or relative.
-
-    Raises:
-        ValueError: if the damping is not positive.
-
-    Example:
-        >>> from headwater.curvature import KroneckerBlock
-        >>> from headwater.gradients import Scheme
-        >>> block = KroneckerBlock(torch.tensor([1.0, 3.0]))  # a diagonal
-        >>> C = KroneckerOperator(Scheme.of_widths([2]), (block,))
-        >>> Eigenbasis(damping=1.0).solve(C, {}, torch.ones(1, 2)).value.tolist()
-        [[0.5, 0.25]]
     """
 
     damping: Damping
     asks: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return nothing: the operator is its own eigendecomposition.
-
-        Raises:
-            TypeError: if the operator has no eigenbasis.
-        """
+        """Return nothing: the operator is its own eigendecomposition."""
         _kronecker(operator)
         return {}
 
-    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
-        x = self.solution(operator, state, rhs)
-        return direct_solution(operator, self.shift, x, rhs)
-
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ Q diag(1/(Λ + λ)) Qᵀ b."""
         known = _kronecker(operator)
 
@@ -96,24 +72,39 @@ class Eigenbasis(Solver):
         return {**solved, **packed(Gradients(known.scheme, far, test.values), "test")}
 
     def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients."""
+        """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients.
+
+        Directions are sorted by K-FAC's eigenvalues. From some row r and some column c on Λ_kl is less
+        than the rounding error of λ, and f̃_kl/(Λ_kl + λ) = f̃_kl/λ. With x = f̃/(Λ + λ) a layer adds
+
+        Σ_{k<r, l<c} g̃_kl x_kl + (1/λ) [Σ_{k≥r, l} g̃_kl f̃_kl + Σ_{k<r, l≥c} g̃_kl f̃_kl].
+        """
         test = unpacked(solved, "test")
         known = KroneckerOperator.from_tensors(solved, test.scheme)
         _check_groups(train, known)
         near = torch.zeros(len(train), len(test), dtype=train.dtype, device=train.device)
-        beyond = torch.zeros_like(near)
+        beyond = torch.zeros_like(near)  # the sums in brackets
         groups = zip(known.scheme.names, known.blocks, train.terms, test.terms, strict=True)
         for name, block, mine, theirs in groups:
-            vectors = solved.get(f"near.{name}")
-            _add_products(block.rotate(mine), theirs, vectors, near, beyond)
+            g, x = block.rotate(mine), solved.get(f"near.{name}")
+            if x is None:  # r = 0
+                g.add_inner(theirs, beyond)
+                continue
+            assert g.matrix is not None
+            (_, r, c), (d_out, d_in) = x.shape, (g.matrix.d_out, g.matrix.d_in)
+            if r and c:
+                near += g.two_sided(_Part(0, c), _Part(0, r)).inner_vectors(x.flatten(1))
+            for sides in ((_Part(0, d_in), _Part(r, d_out)), (_Part(c, d_in), _Part(0, r))):
+                if all(map(len, sides)):
+                    g.two_sided(*sides).add_inner(theirs.two_sided(*sides), beyond)
         return near.add_(beyond, alpha=1.0 / float(solved["damping"]))
 
     def quadratic(
-        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return ⟨g_i, (C + λI)^-power g_i⟩ = Σ_kl g̃_i,kl² / (Λ_kl + λ)^power, (n,)."""
         known, found = _kronecker(operator), []
-        for gradients in blocks_of(train):
+        for gradients in source.train_blocks():
             _check_groups(gradients, known)
             total = torch.zeros(len(gradients), dtype=torch.float64, device=gradients.device)
             for block, term in zip(known.blocks, gradients.terms, strict=True):
@@ -128,38 +119,6 @@ class Eigenbasis(Solver):
         last = [large.any(1 - dim).nonzero() for dim in (0, 1)]
         r, c = (int(found[-1]) + 1 if len(found) else 0 for found in last)
         return r, c
-
-
-def _add_products(
-    mine: Term, theirs: Term, vectors: Tensor | None, near: Tensor, beyond: Tensor
-) -> None:
-    """Add what makes up Σ_kl g̃_kl f̃_kl/(Λ_kl + λ), the part `beyond` without its factor 1/λ.
-
-    Directions are sorted by K-FAC's eigenvalues. From some row r and some column c on Λ_kl is less than
-    the rounding error of λ, and f̃_kl/(Λ_kl + λ) = f̃_kl/λ. With x = f̃/(Λ + λ) the sum is then
-
-    Σ_{k<r, l<c} g̃_kl x_kl + (1/λ) [Σ_{k≥r, l} g̃_kl f̃_kl + Σ_{k<r, l≥c} g̃_kl f̃_kl],
-
-    and both sums in brackets are inner products of factors of which some directions are left out.
-
-    Args:
-        mine: g̃ (n).
-        theirs: f̃ (m).
-        vectors: x, (m, r, c); None: r = 0.
-        near: the first sum, (n, m), is added to it.
-        beyond: the sum in brackets is added to it.
-    """
-    if vectors is None:
-        mine.add_inner(theirs, beyond)
-        return
-    assert mine.matrix is not None
-    (_, r, c), (d_out, d_in) = vectors.shape, (mine.matrix.d_out, mine.matrix.d_in)
-    if r and c:
-        near += mine.two_sided(_Part(0, c), _Part(0, r)).inner_vectors(vectors.flatten(1))
-    for inputs, outputs in ((_Part(0, d_in), _Part(r, d_out)), (_Part(c, d_in), _Part(0, r))):
-        if len(inputs) and len(outputs):
-            part = mine.two_sided(inputs, outputs)
-            part.add_inner(theirs.two_sided(inputs, outputs), beyond)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,14 +15,7 @@ from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import check_memory
 from headwater.solvers.damping import Damping, check_damping
-from headwater.solvers.solver import (
-    Solution,
-    Solver,
-    State,
-    blocks_of,
-    formed_blocks,
-    relative_residuals,
-)
+from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
 __all__ = ["Lanczos", "krylov_basis", "largest_eigenvalue"]
 
@@ -33,7 +25,7 @@ ROUNDING = 100.0
 
 
 @dataclass(frozen=True)
-class Lanczos(Solver):
+class Lanczos(DirectSolver):
     """Invert C + λI on the leading directions of a Krylov space, and λI outside of it.
 
     (C + λI)^-1 b ≈ V (Λ + λI)^-1 Vᵀ b + (b - V Vᵀ b) / λ  with the Ritz pairs Λ, V of `krylov_basis`.
@@ -47,19 +39,8 @@ class Lanczos(Solver):
         seed: of the random start vector.
         residual: whether the second term is added; without it, what lies outside of V is lost.
 
-    Raises:
-        ValueError: if an argument is out of range.
-
     Reference:
         Schioppa et al., Scaling Up Influence Functions, AAAI 2022.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)), torch.tensor([1.0, 2.0]))
-        >>> solver = Lanczos(damping=0.5, rank=2)  # C = diag(0.5, 2)
-        >>> x = solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value
-        >>> [round(float(v), 3) for v in x[0]]
-        [1.0, 0.4]
     """
 
     damping: Damping
@@ -73,22 +54,16 @@ class Lanczos(Solver):
         check_positive("rank", self.rank)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"eigenvalues": Λ (k,), "vectors": Vᵀ (k, p)}; they do not depend on the damping.
-
-        Raises:
-            MemoryError: if the vectors would not fit.
-        """
+        """Return {"eigenvalues": Λ (k,), "vectors": Vᵀ (k, p)}."""
         eigenvalues, vectors = krylov_basis(operator, self.rank, self.seed)
         return {"eigenvalues": eigenvalues, "vectors": vectors}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
-        x = self.solution(operator, state, rhs)
-        residual = relative_residuals(operator, self.shift, x, rhs)
-        steps = torch.full((len(rhs),), len(state["eigenvalues"]), dtype=torch.int64)
-        return Solution(x, residual, steps, residual < 1e-3)
+        x, k = self.inverse(operator, state)(rhs), len(state["eigenvalues"])
+        return with_residual(operator.apply(x), self.shift, x, rhs, k)
 
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ V (Λ + λI)^-1 Vᵀ b + (b - V Vᵀ b) / λ."""
 
         def solved(rhs: Tensor) -> Tensor:
@@ -104,19 +79,16 @@ class Lanczos(Solver):
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
-        """Return the solutions without their residuals, whose product would cost more than they do.
+        """Return {"vectors"}, the solutions; without the residual term they stay in k dimensions.
 
-        Without the residual term they stay in k dimensions: {"basis": V (k, p), "coefficients":
-        (Λ + λI)^-1 V f_j (m, k)}, and scores cost k inner products per sample instead of m.
+        {"basis": Vᵀ (k, p), "coefficients": (Λ + λI)^-1 Vᵀ f_j (m, k)} let scores cost k inner products
+        per sample instead of m.
         """
         if self.residual:
-            inverse = self.inverse(operator, state)
-            return {"vectors": torch.cat([inverse(f) for f in formed_blocks(test)])}
+            return super().solve_gradients(operator, state, test)
         inside = test.inner_vectors(state["vectors"]).double()
-        return {
-            "basis": state["vectors"],
-            "coefficients": inside / (state["eigenvalues"] + self.shift),
-        }
+        coefficients = inside / (state["eigenvalues"] + self.shift)
+        return {"basis": state["vectors"], "coefficients": coefficients}
 
     def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
         """Return ⟨g_i, x_j⟩, (b, m)."""
@@ -126,11 +98,11 @@ class Lanczos(Solver):
         return inside @ solved["coefficients"].T.to(inside.dtype)
 
     def quadratic(
-        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
-        """Return c_iᵀ (Λ + λI)^-power c_i + (‖g_i‖² - ‖c_i‖²) / λ^power with c_i = V g_i, (n,)."""
+        """Return c_iᵀ (Λ + λI)^-power c_i + (‖g_i‖² - ‖c_i‖²) / λ^power with c_i = Vᵀ g_i, (n,)."""
         found = []
-        for block in blocks_of(train):
+        for block in source.train_blocks():
             inside = block.inner_vectors(state["vectors"]).double().square()
             total = inside @ (state["eigenvalues"] + self.shift) ** -power
             if self.residual:
@@ -140,30 +112,21 @@ class Lanczos(Solver):
 
 
 def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return the eigenpairs of C on the Krylov space of a random vector, positive ones only.
+    """Return eigenpairs of C on the Krylov space of a random vector: Λ (k,) in float64, Vᵀ (k, p).
 
-    The rows of V are orthonormal, V C Vᵀ = Λ; as a projection, P = Λ^(-1/2) V gives
-    ⟨P g, P f⟩ = gᵀ C⁺ f on that space. Every new vector is made orthogonal to all others (twice). An
-    invariant space is left by a new random vector, so that repeated eigenvalues are found as well.
+    The largest come first; those that are zero to rounding or negative (logged) are left out. VᵀV = I
+    and Vᵀ C V = Λ; as a projection, P = Λ^(-1/2) Vᵀ gives ⟨P g, P f⟩ = gᵀ C⁺ f on that space. Every new
+    vector is made orthogonal to all others, twice. An invariant space is left by a new random one, so
+    that repeated eigenvalues are found as well.
 
     Args:
         operator: C, (p, p).
-        rank: products with C; more than p are never needed.
+        rank: products with C, k at most; more than p are never needed.
         seed: of the start vector; it is the same on every device.
-
-    Returns:
-        eigenvalues (k,) in float64, the largest first, and vectors (k, p), k ≤ rank: eigenvalues that
-        are zero to rounding are left out, and negative ones as well (logged).
 
     Raises:
         MemoryError: if the vectors would not fit.
         ValueError: if a product with C is not finite.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(3)[:2]), torch.tensor([1.0, 2.0]))
-        >>> [round(float(v), 3) for v in krylov_basis(C, rank=3)[0]]  # diag(0.5, 2, 0)
-        [2.0, 0.5]
     """
     values, vectors = _ritz_pairs(operator, rank, seed)
     rounding = ROUNDING * torch.finfo(operator.dtype).eps * float(values.abs().max())
@@ -190,46 +153,45 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
     rank, p = min(rank, operator.size), operator.size
     check_memory(
         f"a Krylov space of {rank} vectors of {p:,} parameters",
-        2 * rank * p * (torch.finfo(operator.dtype).bits // 8),
+        2 * rank * p * operator.dtype.itemsize,
         "use a lower rank, or restrict the task with layers=",
         operator.device,
     )
     generator = torch.Generator().manual_seed(seed)
     basis = torch.zeros(rank, p, dtype=operator.dtype, device=operator.device)
-    diagonal, above, largest = [0.0] * rank, [0.0] * rank, 0.0
-    count, started = 0, True
+    diagonal, above, largest, started = list[float](), list[float](), 0.0, True
     basis[0] = _random_unit(basis[:0], generator)
-    while True:
-        product = operator.apply(basis[count : count + 1])[0]
-        if not bool(torch.isfinite(product.sum())) and not bool(torch.isfinite(product).all()):
+    for count in range(1, rank + 1):
+        product = operator.apply(basis[count - 1 : count])[0]
+        if not bool(torch.isfinite(product).all()):
             raise ValueError(
-                f"products with the curvature must be finite, got NaN or infinity in number {count + 1} "
+                f"products with the curvature must be finite, got NaN or infinity in number {count} "
                 "of a Krylov space; look for a function in the model or the loss whose second "
                 "derivative is infinite, such as a square root or a norm at 0"
             )
-        diagonal[count] = float((product * basis[count]).sum(dtype=torch.float64))
+        diagonal.append(float((product * basis[count - 1]).sum(dtype=torch.float64)))
         largest = max(largest, float(product.norm()))
-        count += 1
         if count == rank:
             break
         rest = _orthogonal(product, basis[:count])
         norm, rounding = float(rest.norm()), ROUNDING * torch.finfo(rest.dtype).eps * largest
         if norm > rounding:
-            above[count] = norm
+            above.append(norm)
             basis[count] = _unit(_orthogonal(rest / norm, basis[:count]))
             started = False
-        elif started and abs(diagonal[count - 1]) <= rounding:
+        elif started and abs(diagonal[-1]) <= rounding:
             break  # a random vector of the complement has no curvature: nothing has
         else:
+            above.append(0.0)
             basis[count] = _random_unit(basis[:count], generator)
             started = True
-    off = torch.diag(torch.tensor(above[1:count], dtype=torch.float64), 1)
+    off = torch.diag(torch.tensor(above, dtype=torch.float64), 1)
     values, small = torch.linalg.eigh(
-        torch.diag(torch.tensor(diagonal[:count], dtype=torch.float64)) + off + off.T
+        torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + off + off.T
     )
     small = small.flip(1).T.to(basis.device, basis.dtype)
     with exact_products():
-        return values.flip(0).to(basis.device), small @ basis[:count]
+        return values.flip(0).to(basis.device), small @ basis[: len(diagonal)]
 
 
 def _random_unit(basis: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator, SampleOperato
 from headwater.memory import row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
-from headwater.solvers.solver import Solution, Solver, State, relative_residuals
+from headwater.solvers.solver import Solution, Solver, State, with_residual
 
 __all__ = ["LiSSA"]
 
@@ -43,20 +43,9 @@ class LiSSA(Solver):
         repeats: independent runs, averaged.
         seed: of the draws. They are numbers of samples: how the data is batched does not matter.
 
-    Raises:
-        ValueError: if an argument is out of range.
-
     Reference:
         Agarwal, Bullins and Hazan, Second-Order Stochastic Optimization for Machine Learning in Linear
         Time, JMLR 2017.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> from headwater.gradients import Gradients
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> solver = LiSSA(damping=0.5, scale=2.0, depth=30, batch_size=2)
-        >>> [round(float(x), 3) for x in solver.solve(C, {}, torch.ones(1, 2)).value[0]]
-        [1.0, 1.0]
     """
 
     damping: Damping
@@ -76,18 +65,13 @@ class LiSSA(Solver):
             check_positive("scale", self.scale)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"largest": the largest eigenvalue found ()}, or nothing if the scale is given.
-
-        Raises:
-            TypeError: if the operator is not a mean over samples.
-        """
+        """Return {"largest": the largest eigenvalue found ()}, or nothing if the scale is given."""
         whole = _samples_of(operator)
         if self.scale is not None:
             return {}
         generator = torch.Generator().manual_seed(self.seed)
-        batches = BATCHES if self.batch_size < whole.n else 0
         largest = largest_eigenvalue(whole, seed=self.seed)
-        for _ in range(batches):
+        for _ in range(BATCHES if self.batch_size < whole.n else 0):
             part = self._draw(whole, generator)
             largest = max(largest, largest_eigenvalue(part, PRODUCTS, self.seed))
         return {"largest": torch.tensor(largest, dtype=torch.float64)}
@@ -96,11 +80,12 @@ class LiSSA(Solver):
         """Solve for each row of rhs.
 
         Raises:
-            TypeError: if the operator is not a mean over samples.
             ValueError: if the series diverges.
         """
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        whole, scale = _samples_of(operator), self._scale(state)
+        whole, scale = _samples_of(operator), self.scale
+        if scale is None:  # 1 where C = 0 without damping: any scale gives the same series
+            scale = MARGIN * (float(state["largest"]) + self.shift) or 1.0
         generator = torch.Generator().manual_seed(self.seed)
         norms, total = rhs.norm(dim=1), torch.zeros_like(rhs)
         for _ in range(self.repeats):
@@ -113,15 +98,7 @@ class LiSSA(Solver):
                 _check_growth(x.norm(dim=1), norms, t, scale)
             total += x
         x = total.div_(self.repeats * scale)
-        residual = relative_residuals(operator, self.shift, x, rhs)
-        steps = torch.full((len(rhs),), self.depth, dtype=torch.int64)
-        return Solution(x, residual, steps, residual < 1e-3)
-
-    def _scale(self, state: State) -> float:
-        if self.scale is not None:
-            return self.scale
-        scale = MARGIN * (float(state["largest"]) + self.shift)
-        return scale if scale > 0 else 1.0  # C = 0 without damping: any scale gives the same series
+        return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
         """Return the curvature of one mini-batch."""

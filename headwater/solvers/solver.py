@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,46 +15,36 @@ from headwater.curvature import Curvature, LinearOperator, curvatures_that_offer
 from headwater.curvature.rows import BlockSource
 from headwater.gradients import Gradients
 from headwater.memory import LARGE, check_memory, row_blocks
-from headwater.solvers.damping import Damping, check_damping
+from headwater.solvers.damping import Damping, Relative, absolute, check_damping
 
-__all__ = [
-    "Solution",
-    "Solver",
-    "State",
-    "blocks_of",
-    "direct_solution",
-    "formed_blocks",
-    "relative_residuals",
-]
+__all__ = ["DirectSolver", "Inverse", "Solution", "Solver", "State", "with_residual"]
 
 log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
 """Named tensors that depend on the training data only: what a stage caches."""
+Inverse = Callable[[Tensor], Tensor]
+"""b ↦ (C + λI)^-1 b for blocks of rows (m, p)."""
 
 
-@dataclass(frozen=True)
-class Solution:
-    """The result of a solver, with what is needed to trust it.
-
-    Args:
-        value: x, one row per right-hand side, (m, p).
-        residual: ‖b - (C + λI) x‖ / ‖b‖, (m,).
-        steps: the number of iterations taken, (m,).
-        converged: whether the residual met the tolerance, (m,) bool.
-    """
+class Solution(NamedTuple):
+    """What a solver found, with what is needed to trust it."""
 
     value: Tensor
+    """x, one row per right-hand side, (m, p)."""
     residual: Tensor
+    """‖b - (C + λI) x‖ / ‖b‖, (m,)."""
     steps: Tensor
+    """The number of iterations taken, (m,)."""
     converged: Tensor
+    """Whether the residual met the tolerance, (m,) bool."""
 
 
 class Solver(ABC):
     """Solve (C + λI) x = b for a symmetric operator C and blocks of right-hand sides."""
 
     damping: Damping
-    """λ in the unit of C; a number wherever it is solved."""
+    """λ in the unit of C, > 0 unless a solver says otherwise; a number wherever it is solved."""
     asks: ClassVar[frozenset[str]] = frozenset()
     """What C must offer beyond products, in the words of `headwater.curvature.operator`."""
 
@@ -63,23 +53,38 @@ class Solver(ABC):
         check_damping(self.damping)
 
     @property
-    def shift(self) -> float:
-        """λ as a number.
-
-        Raises:
-            ValueError: if it is relative to a curvature still.
-        """
-        if isinstance(self.damping, (int, float)):
-            return self.damping
-        raise ValueError(
-            f"damping must be a number to solve with, got {self.damping!r}; "
-            "resolve it with headwater.solvers.damping, as InfluenceFunction does"
-        )
+    def parts(self) -> dict[str, Solver]:
+        """The solvers inside of it, such as a preconditioner, by the names of their arguments."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Solver)}
 
     @property
     def asked(self) -> frozenset[str]:
         """What it asks for, and what the solvers inside of it ask for."""
-        return self.asks
+        return self.asks.union(*(part.asked for part in self.parts.values()))
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether λ, or that of a solver inside of it, is not a number yet."""
+        own = isinstance(self.damping, (str, Relative))
+        return own or any(part.is_relative for part in self.parts.values())
+
+    @property
+    def shift(self) -> float:
+        """λ as a number; ValueError if it is relative to a curvature still."""
+        if isinstance(self.damping, (int, float)):
+            return self.damping
+        raise ValueError(
+            f"damping must be a number to solve with, got {self.damping!r}; "
+            "resolve it with Solver.resolved, as InfluenceFunction does"
+        )
+
+    def resolved(self, mean_eigenvalue: float) -> Self:
+        """Return the solver with λ as a number, and so the solvers inside of it, given tr(C)/p."""
+        if not self.is_relative:
+            return self
+        changes: dict[str, Any] = {n: p.resolved(mean_eigenvalue) for n, p in self.parts.items()}
+        changes["damping"] = absolute(self.damping, mean_eigenvalue)
+        return replace(self, **changes)  # type: ignore[type-var]
 
     def check_curvature(self, curvature: Curvature) -> None:
         """Raise ValueError if a curvature does not offer what this solver asks for."""
@@ -94,13 +99,18 @@ class Solver(ABC):
 
     @abstractmethod
     def prepare(self, operator: LinearOperator) -> State:
-        """Compute everything that depends neither on the right-hand sides nor on the damping."""
+        """Compute everything that depends neither on the right-hand sides nor on the damping.
+
+        Raises:
+            TypeError: if the operator does not offer what the solver asks for.
+            MemoryError: if the state would not fit.
+        """
 
     @abstractmethod
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs (m, p)."""
 
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ (C + λI)^-1 b for blocks of rows (m, p); what blocks share is computed once."""
 
         def solved(rhs: Tensor) -> Tensor:
@@ -109,10 +119,6 @@ class Solver(ABC):
             return solution.value
 
         return solved
-
-    def solution(self, operator: LinearOperator, state: State, rhs: Tensor) -> Tensor:
-        """Return the solution for each row of rhs, (m, p), where its residual is not asked for."""
-        return self.inverse(operator, state)(rhs)
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return what `score` needs of x_j = (C + λI)^-1 f_j, for all test gradients f_j.
@@ -123,46 +129,24 @@ class Solver(ABC):
         Raises:
             MemoryError: if the vectors would not fit.
         """
-        parts = [self.solve(operator, state, f) for f in formed_blocks(test)]
-        names = ("value", "residual", "steps", "converged")
-        joined = Solution(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        parts = [self.solve(operator, state, f) for f in _formed_blocks(test)]
+        joined = Solution(*map(torch.cat, zip(*parts, strict=True)))
         _report(joined)
-        return {
-            "vectors": joined.value,
-            "residual": joined.residual,
-            "steps": joined.steps,
-            "converged": joined.converged,
-        }
+        named = joined._asdict()
+        return {"vectors": named.pop("value"), **named}
 
     def score(self, train: Gradients, rows: slice, solved: State) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-1 f_j⟩, (b, m), for one block of training gradients.
-
-        Args:
-            train: the block, samples `rows` of the training data.
-            rows: which samples these are.
-            solved: what `solve_gradients` returned.
-        """
+        """Return ⟨g_i, x_j⟩, (b, m), for the gradients g_i of some rows of the training data."""
         if "products" in solved:
             return solved["products"][rows]
         return train.inner_vectors(solved["vectors"])
 
     def quadratic(
-        self,
-        operator: LinearOperator,
-        state: State,
-        train: Gradients | BlockSource,
-        power: int,
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
-        """Return ⟨g_i, (C + λI)^-power g_i⟩, (n,) in float64, for all training gradients.
-
-        Args:
-            operator: C.
-            state: what `prepare` returned.
-            train: all training gradients, or a source that has them block by block.
-            power: 1, or 2 for ‖(C + λI)^-1 g_i‖².
-        """
+        """Return ⟨g_i, (C + λI)^-power g_i⟩ (power 1 or 2) for all training gradients, (n,), float64."""
         inverse, found = self.inverse(operator, state), []
-        for block in blocks_of(train):
+        for block in source.train_blocks():
             for rows in row_blocks(len(block), block.dimension, block.device, numbers=LARGE):
                 g = block[rows].dense()
                 x = inverse(g)
@@ -170,37 +154,42 @@ class Solver(ABC):
         return torch.cat(found)
 
 
-def formed_blocks(test: Gradients) -> Iterator[Tensor]:
-    """Yield gradients as vectors, (b, p), one block at least.
+class DirectSolver(Solver):
+    """A solver without iterations: it knows (C + λI)^-1, or what stands for it, as a linear map."""
 
-    Raises:
-        MemoryError: if as many vectors would not fit.
-    """
+    @abstractmethod
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
+        """Return b ↦ (C + λI)^-1 b for blocks of rows (m, p); what blocks share is computed once."""
+
+    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
+        """Solve for each row of rhs (m, p); the residual is the true one, of one more product."""
+        x = self.inverse(operator, state)(rhs)
+        return with_residual(operator.apply(x), self.shift, x, rhs)
+
+    def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
+        """Return {"vectors": (C + λI)^-1 f_j (m, p)}; residuals would cost more than they do."""
+        inverse = self.inverse(operator, state)
+        return {"vectors": torch.cat([inverse(f) for f in _formed_blocks(test)])}
+
+
+def with_residual(
+    product: Tensor, damping: float, x: Tensor, rhs: Tensor, steps: int = 1, tolerance: float = 1e-3
+) -> Solution:
+    """Return x with ‖b - (C + λI) x‖ / ‖b‖, 0 where b = 0, given C x, which is overwritten."""
+    left = product.add_(x, alpha=damping).sub_(rhs)
+    norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
+    residual = left.norm(dim=1).double() / norms.double()
+    return Solution(x, residual, torch.full((len(rhs),), steps), residual < tolerance)
+
+
+def _formed_blocks(test: Gradients) -> Iterator[Tensor]:
+    """Yield gradients as vectors, (b, p), one block at least."""
     m, p = len(test), test.dimension
     advice = "attribute fewer test samples at a time, or use Woodbury, Eigenbasis or a projection"
     what = f"a solution for each of {m:,} test samples and {p:,} parameters"
     check_memory(what, 2 * m * p * test.dtype.itemsize, advice, test.device)
     for rows in list(row_blocks(m, p, test.device, numbers=LARGE)) or [slice(0)]:
         yield test[rows].dense()
-
-
-def blocks_of(train: Gradients | BlockSource) -> Iterator[Gradients]:
-    """Return blocks of gradients in order: of a source, or all of them as one."""
-    return iter([train]) if isinstance(train, Gradients) else train.train_blocks()
-
-
-def relative_residuals(operator: LinearOperator, damping: float, x: Tensor, rhs: Tensor) -> Tensor:
-    """Return ‖b - (C + λI) x‖ / ‖b‖ in float64, (m,), by one more product; 0 where b = 0."""
-    left = operator.apply(x).add_(x, alpha=damping).sub_(rhs)
-    norms = rhs.norm(dim=1).clamp_min(torch.finfo(rhs.dtype).tiny)
-    return left.norm(dim=1).double() / norms.double()
-
-
-def direct_solution(operator: LinearOperator, damping: float, x: Tensor, rhs: Tensor) -> Solution:
-    """Return what a method without iterations found, with its true residual."""
-    residual = relative_residuals(operator, damping, x, rhs)
-    steps = torch.ones(len(rhs), dtype=torch.int64)
-    return Solution(x, residual, steps, residual < 1e-3)
 
 
 def _report(solution: Solution) -> None:

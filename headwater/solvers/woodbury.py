@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from headwater.curvature.rows import BlockSource, rows_of
 from headwater.gradients import Gradients
 from headwater.memory import check_memory
 from headwater.solvers.damping import Damping
-from headwater.solvers.solver import Solution, Solver, State, direct_solution
+from headwater.solvers.solver import DirectSolver, Inverse, State
 
 __all__ = ["Woodbury"]
 
@@ -25,7 +24,7 @@ CANCELLED = 1e-6
 
 
 @dataclass(frozen=True)
-class Woodbury(Solver):
+class Woodbury(DirectSolver):
     """Solve with C = RᵀR/n through the n × n Gram matrix K = RRᵀ of its rows.
 
     (C + λI)^-1 b = (b - Rᵀ (K + nλI)^-1 R b) / λ, and for products with the rows themselves
@@ -33,33 +32,15 @@ class Woodbury(Solver):
     Cost: one n × n Cholesky factorisation in float64, whatever the number of parameters. Memory: three
     such matrices, and two blocks of gradients.
 
-    Args:
-        damping: λ > 0, absolute or relative.
-
-    Raises:
-        ValueError: if the damping is not positive.
-
     Reference:
         Woodbury, Inverting Modified Matrices, 1950.
-
-    Example:
-        >>> from headwater.curvature import RowOperator
-        >>> C = RowOperator.of(Gradients.of_vectors(torch.eye(2)))  # I/2
-        >>> solver = Woodbury(damping=0.5)
-        >>> solver.solve(C, solver.prepare(C), torch.ones(1, 2)).value.tolist()
-        [[1.0, 1.0]]
     """
 
     damping: Damping
     asks: ClassVar[frozenset[str]] = frozenset({ROWS})
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"gram": K}, (n, n) in float64; it does not depend on the damping.
-
-        Raises:
-            TypeError: if the operator has no rows.
-            MemoryError: if the Gram matrix would not fit.
-        """
+        """Return {"gram": K}, (n, n) in float64."""
         rows = rows_of(operator, "Woodbury")
         check_memory(
             f"the Gram matrix of {rows.n:,} samples",
@@ -69,12 +50,7 @@ class Woodbury(Solver):
         )
         return {"gram": rows.gram()}
 
-    def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs (m, p)."""
-        x = self.solution(operator, state, rhs)
-        return direct_solution(operator, self.shift, x, rhs)
-
-    def inverse(self, operator: LinearOperator, state: State) -> Callable[[Tensor], Tensor]:
+    def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ (b - Rᵀ (K + nλI)^-1 R b) / λ."""
         rows, factor = rows_of(operator, "Woodbury"), self._factor(state)
 
@@ -93,7 +69,7 @@ class Woodbury(Solver):
         return {"products": coefficients[: rows.samples] * factors[:, None]}
 
     def quadratic(
-        self, operator: LinearOperator, state: State, train: Gradients | BlockSource, power: int
+        self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return n (1 - nλ M_ii) / ρ_i², power 2: n² (M_ii - nλ [M²]_ii) / ρ_i²; M = (K + nλI)^-1."""
         rows = rows_of(operator, "Woodbury")
@@ -120,11 +96,7 @@ class Woodbury(Solver):
         return found
 
     def _factor(self, state: State) -> Tensor:
-        """Return L with L Lᵀ = K + nλI.
-
-        Raises:
-            ValueError: if there is none.
-        """
+        """Return L with L Lᵀ = K + nλI, or raise ValueError if there is none."""
         damped = state["gram"].clone()
         damped.diagonal().add_(len(damped) * self.shift)
         factor, info = torch.linalg.cholesky_ex(damped)

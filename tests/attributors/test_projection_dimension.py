@@ -9,16 +9,16 @@ import torch
 
 from headwater import targets
 from headwater.attributors import TRAK, InfluenceFunction, ProjectedInfluence
-from headwater.attributors.projection_dimension import sized
+from headwater.attributors.projection_dimension import (
+    effective_dimension,
+    measured_dimension,
+    sized,
+    sufficient_dimension,
+)
 from headwater.curvature import EmpiricalFisher, MarginGaussNewton, RowOperator
 from headwater.gradients import Gradients
 from headwater.projections import GraSS, Kronecker, Rademacher, RandomMask, SparseJL
 from headwater.solvers import Explicit, Relative, Woodbury
-from headwater.solvers.effective_dimension import (
-    effective_dimension,
-    measured_dimension,
-    sufficient_dimension,
-)
 from tests import reference
 from tests.problems import PROBLEMS, Problem, split
 from tests.systems import random

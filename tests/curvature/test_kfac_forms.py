@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from headwater.curvature import EKFAC, KFAC, KroneckerOperator
+from headwater.curvature import EKFAC, KFAC, KeptBlocks, KroneckerOperator
 from headwater.curvature.kfac import eigenbases
 from headwater.gradients import (
     Dense,
@@ -153,8 +153,8 @@ def test_formed_gradients_score_as_factors_do(name: str, kind: str) -> None:
     g = GradientCapture(task.bind(), task.loss, keep_factors=True)(problem.train)
     formed = Gradients(g.scheme, [term.formed() for term in g.terms], g.values)
     solver = Eigenbasis(0.01)
-    wanted = solver.quadratic(operator, {}, g, 1)
-    assert _close(solver.quadratic(operator, {}, formed, 1), wanted)
+    wanted = solver.quadratic(operator, {}, KeptBlocks((g,)), 1)
+    assert _close(solver.quadratic(operator, {}, KeptBlocks((formed,)), 1), wanted)
     scores = [
         solver.score(train, slice(0, 9), solver.solve_gradients(operator, {}, test))
         for train in (g, formed)

@@ -78,7 +78,7 @@ def test_scores_do_not_depend_on_memory_nor_on_blocks(
     state = solver.prepare(whole)
     solved, g = solver.solve_gradients(whole, state, test), gradients_of(whole)
     wanted = solver.score(g, slice(0, 12), solved)
-    powers = [solver.quadratic(whole, state, g, power) for power in (1, 2)]
+    powers = [solver.quadratic(whole, state, whole.source, power) for power in (1, 2)]
     monkeypatch.setattr(memory, "CACHED", {"cpu": 30, "cuda": 30})
     monkeypatch.setattr(memory, "LARGE", {"cpu": 30, "cuda": 30})
     for size, budget in ((2, 10**9), (3, 1), (3, 6 * 20 * 8)):

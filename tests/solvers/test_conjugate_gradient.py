@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from headwater.curvature import KeptBlocks
 from headwater.gradients import Gradients
 from headwater.solvers import ConjugateGradient
 from tests import reference
@@ -98,7 +99,7 @@ def test_solutions_that_did_not_converge_are_reported(caplog: pytest.LogCaptureF
     solver = ConjugateGradient(damping=0.1)
     solved = solver.solve_gradients(operator, {}, test)
     assert not bool(solved["converged"].any())
-    solver.quadratic(operator, {}, test, 1)
+    solver.quadratic(operator, {}, KeptBlocks((test,)), 1)
     message = "4 of 4 solutions did not converge, worst relative residual 1 after 0 steps"
     assert [message in found for found in caplog.messages] == [True, True]
     caplog.clear()

@@ -21,7 +21,6 @@ from headwater.solvers import (
     Solver,
     Woodbury,
 )
-from headwater.solvers.damping import is_relative, resolve
 from tests import reference
 from tests.problems import PROBLEMS, Problem, perturbed
 
@@ -101,12 +100,12 @@ def test_what_a_number_prepared_serves_a_relative_damping(problem: Problem) -> N
 
 def test_a_preconditioner_has_the_same_units() -> None:
     solver = ConjugateGradient("auto", preconditioner=Lanczos(Relative(0.5), rank=3))
-    assert is_relative(solver)
-    assert is_relative(ConjugateGradient(1.0, preconditioner=Lanczos("auto", rank=3)))
-    found = resolve(solver, mean_eigenvalue=2.0)
+    assert solver.is_relative
+    assert ConjugateGradient(1.0, preconditioner=Lanczos("auto", rank=3)).is_relative
+    found = solver.resolved(mean_eigenvalue=2.0)
     assert found == ConjugateGradient(0.2, preconditioner=Lanczos(1.0, rank=3))
-    assert not is_relative(found)
-    assert resolve(found, math.nan) is found
+    assert not found.is_relative
+    assert found.resolved(math.nan) is found
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_a_multiple_is_positive(multiple: float) -> None:
 @pytest.mark.parametrize("mean", [0.0, -1.0, math.nan, math.inf])
 def test_a_curvature_without_scale_is_refused(mean: float) -> None:
     with pytest.raises(ValueError, match=r"mean eigenvalue is positive, got .* pass a number"):
-        resolve(Explicit("auto"), mean)
+        Explicit("auto").resolved(mean)
 
 
 def test_a_margin_curvature_counts_its_weights(problem: Problem) -> None:

@@ -43,20 +43,20 @@ def test_the_groups_of_a_model_are_inverted_on_their_own(name: str) -> None:
     value = solver.solve(operator, state, test.dense()).value
     assert torch.allclose(value, test.dense() @ inverse, rtol=1e-9, atol=1e-12)
     kernel = (g.dense() @ inverse @ g.dense().T).diagonal()
-    assert torch.allclose(solver.quadratic(operator, state, g, 1), kernel, rtol=1e-9)
+    assert torch.allclose(solver.quadratic(operator, state, operator.source, 1), kernel, rtol=1e-9)
     norms = (g.dense() @ inverse).square().sum(1)
-    assert torch.allclose(solver.quadratic(operator, state, g, 2), norms, rtol=1e-9)
+    assert torch.allclose(solver.quadratic(operator, state, operator.source, 2), norms, rtol=1e-9)
 
 
 def test_blocks_and_routes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     operator, test, _ = _captured(PROBLEMS["mlp"]())
-    train, solver = gradients_of(operator), DataInf(damping=0.3)
+    solver = DataInf(damping=0.3)
 
     def everything(solver: Solver) -> list[Tensor]:
         state = solver.prepare(operator)
         products = solver.solve_gradients(operator, state, test)["products"]
-        norms = solver.quadratic(operator, state, train, 2)
-        return [products, solver.quadratic(operator, state, train, 1), norms]
+        norms = solver.quadratic(operator, state, operator.source, 2)
+        return [products, solver.quadratic(operator, state, operator.source, 1), norms]
 
     wanted = everything(solver)
     monkeypatch.setattr("headwater.solvers.data_inf.default_budget", lambda device: 1)
@@ -95,6 +95,6 @@ def test_data_inf_of_the_gauss_newton_rows() -> None:
     margins = torch.tensor([-50.0, 1.0, 60.0], dtype=torch.float64)
     g, scale = random(3, 5), MarginGaussNewton().row_scale(margins)
     operator, solver = RowOperator.of(Gradients.of_vectors(g, margins), scale), DataInf(damping=0.1)
-    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 1)
+    found = solver.quadratic(operator, solver.prepare(operator), operator.source, 1)
     inverse = reference.data_inf(g * scale[:, None], 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-8)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from headwater.attributors import InfluenceFunction
-from headwater.curvature import EKFAC, KFAC, KroneckerOperator
+from headwater.curvature import EKFAC, KFAC, KeptBlocks, KroneckerOperator
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import CapturedSource
 from headwater.solvers import Eigenbasis
@@ -72,7 +72,7 @@ def test_the_solution_is_that_of_the_dense_inverse(name: str, damping: float) ->
     assert torch.allclose(solution.residual, residual / rhs.norm(dim=1), atol=1e-12)
     assert bool(solution.converged.all())
     assert solution.steps.tolist() == [1] * len(rhs)
-    assert torch.equal(solver.solution(operator, {}, rhs), solution.value)
+    assert torch.equal(solver.inverse(operator, {})(rhs), solution.value)
 
 
 @pytest.mark.parametrize("damping", DAMPINGS)
@@ -87,10 +87,10 @@ def test_scores_are_those_of_the_dense_inverse(name: str, damping: float) -> Non
         found = solver.score(train[rows], rows, solved)
         assert _off(found, wanted[rows]) < 1e-9
     own = _kernel(operator, damping, train.dense(), train.dense()).diagonal()
-    assert _off(solver.quadratic(operator, {}, train, 1), own) < 1e-9
+    assert _off(solver.quadratic(operator, {}, KeptBlocks((train,)), 1), own) < 1e-9
     inverse = reference.damped_inverse(operator.dense(), damping)
     norms = (train.dense() @ inverse).square().sum(1)
-    assert _off(solver.quadratic(operator, {}, train, 2), norms) < 1e-9
+    assert _off(solver.quadratic(operator, {}, KeptBlocks((train,)), 2), norms) < 1e-9
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,7 +146,7 @@ def test_gradients_of_other_layers_are_refused() -> None:
     with pytest.raises(ValueError, match=words):
         solver.solve_gradients(operator, {}, dense)
     with pytest.raises(ValueError, match=words):
-        solver.quadratic(operator, {}, _parts("sequence")[1], 1)
+        solver.quadratic(operator, {}, KeptBlocks((_parts("sequence")[1],)), 1)
     for other in (dense, _parts("sequence")[1]):
         with pytest.raises(ValueError, match=words):
             solver.score(other, slice(0, 9), solved)

@@ -43,7 +43,7 @@ def test_blocks_are_those_of_the_dense_matrix(blocks, made_of: str) -> None:
     assert bool(solution.converged.all())
     assert float(solution.residual.max()) < 1e-13
     for power, wanted in ((1, g @ inverse @ g.T), (2, g @ inverse @ inverse @ g.T)):
-        found = solver.quadratic(operator, state, gradients_of(rows), power)
+        found = solver.quadratic(operator, state, rows.source, power)
         assert torch.allclose(found, wanted.diagonal(), rtol=1e-9)
 
 
@@ -71,7 +71,7 @@ def test_a_matrix_is_factorised_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headwater.memory.LARGE", {"cpu": 40})
     operator, solver = row_operator(), Explicit(0.1, 2)
     state = solver.prepare(operator)
-    solver.quadratic(operator, state, gradients_of(operator), 2)
+    solver.quadratic(operator, state, operator.source, 2)
     solver.solve_gradients(operator, state, gradients_of(operator))
     assert len(count) == 4, "two blocks, once for each call"
 

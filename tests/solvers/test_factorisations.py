@@ -11,7 +11,7 @@ from headwater.gradients import Gradients
 from headwater.solvers import Explicit, Woodbury
 from tests import reference
 from tests.problems import PROBLEMS
-from tests.systems import Matrix, gradients_of, random, row_operator
+from tests.systems import Matrix, random, row_operator
 
 
 def test_explicit_solves_an_indefinite_system() -> None:
@@ -75,7 +75,7 @@ def test_woodbury_of_samples_that_are_surely_wrong() -> None:
     g, scale = random(3, 5), MarginGaussNewton().row_scale(margins)
     operator = RowOperator.of(Gradients.of_vectors(g, margins), scale)
     solver = Woodbury(damping=0.1)
-    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 1)
+    found = solver.quadratic(operator, solver.prepare(operator), operator.source, 1)
     inverse = reference.damped_inverse(reference.fisher(g, scale), 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-8)
 
@@ -87,5 +87,5 @@ def test_woodbury_norms_of_rows_of_any_scale(scale: float) -> None:
     operator = RowOperator.of(Gradients.of_vectors(g), scales)
     solver = Woodbury(damping=0.1)
     inverse = reference.damped_inverse(reference.fisher(g, scales), 0.1)
-    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 2)
+    found = solver.quadratic(operator, solver.prepare(operator), operator.source, 2)
     assert torch.allclose(found, (g @ inverse).square().sum(1), rtol=1e-5)

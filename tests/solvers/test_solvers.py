@@ -121,7 +121,7 @@ def test_inner_products_are_those_of_the_solution(row) -> None:
 def test_self_inner_products_are_the_diagonal(row) -> None:
     operator = row_operator()
     solver = row.make(0.1)
-    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 1)
+    found = solver.quadratic(operator, solver.prepare(operator), operator.source, 1)
     g = gradients_of(operator).dense()
     inverse = row.inverse(g, operator.scale, 0.1)
     assert torch.allclose(found, (g @ inverse @ g.T).diagonal(), rtol=1e-9)
@@ -136,7 +136,7 @@ def test_rows_of_tiny_scale_keep_their_accuracy(row, scale: float) -> None:
     solver = row.make(0.1)
     state = solver.prepare(operator)
     kernel = g @ row.inverse(g, scales, 0.1) @ g.T
-    found = solver.quadratic(operator, state, gradients_of(operator), 1)
+    found = solver.quadratic(operator, state, operator.source, 1)
     assert torch.allclose(found, kernel.diagonal(), rtol=1e-7), "self-influence lost its digits"
     solved = solver.solve_gradients(operator, state, gradients_of(operator))
     found = solver.score(gradients_of(operator), slice(0, 12), solved)
@@ -152,7 +152,7 @@ def test_the_state_is_made_of_tensors_and_is_not_changed(row) -> None:
     kept = rhs.clone()
     solver.solve(operator, state, rhs)
     solver.solve_gradients(operator, state, Gradients.of_vectors(rhs))
-    solver.quadratic(operator, state, gradients_of(operator), 1)
+    solver.quadratic(operator, state, operator.source, 1)
     assert all(torch.equal(state[name], t) for name, t in before.items())
     assert torch.equal(rhs, kept), "the right-hand sides were changed"
 
@@ -171,7 +171,7 @@ def test_squared_norms_are_those_of_the_solutions(row) -> None:
     solver = row.make(0.1)
     state, train = solver.prepare(operator), gradients_of(operator)
     wanted = solver.solve(operator, state, train.dense()).value.square().sum(1)
-    found = solver.quadratic(operator, state, train, 2)
+    found = solver.quadratic(operator, state, operator.source, 2)
     assert torch.allclose(found, wanted, rtol=1e-8)
 
 
@@ -182,7 +182,7 @@ def test_squared_norms_of_rows_of_tiny_scale(row, scale: float) -> None:
     operator = RowOperator.of(Gradients.of_vectors(g), scales)
     solver = row.make(0.1)
     inverse = row.inverse(g, scales, 0.1)
-    found = solver.quadratic(operator, solver.prepare(operator), gradients_of(operator), 2)
+    found = solver.quadratic(operator, solver.prepare(operator), operator.source, 2)
     assert torch.allclose(found, (g @ inverse).square().sum(1), rtol=1e-5)
 
 
