@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["END", "Checkpoint", "TrainingLoop"]
+__all__ = ["END", "Checkpoint", "TrainingRun"]
 
 END = -1
 """Among epochs: the last one of a run, whichever it is."""
@@ -31,7 +31,7 @@ class Checkpoint:
     loss: float = float("nan")
 
 
-class TrainingLoop(Protocol):
+class TrainingRun(Protocol):
     """A training run that follows from its seed and its samples alone.
 
     A generator function is one:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from headwater.benchmark.datasets.samples import Samples
-from headwater.benchmark.recipes import Recipe, TrainingLoop
+from headwater.benchmark.recipes import Recipe, TrainingRun
 from headwater.targets import Target
 
 __all__ = ["Setting"]
@@ -33,4 +33,4 @@ class Setting:
     load_data: Callable[[Path], Samples]
     loss: Target
     targets: Mapping[str, Target]
-    recipe: Recipe | TrainingLoop
+    recipe: Recipe | TrainingRun
