@@ -19,7 +19,8 @@ from typing import Any, TypeVar, Union
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 __all__ = [
-    "RecipeError", "choices", "classes", "construct", "damping_of", "describe", "find", "split", "takes",
+    "RecipeError", "choices", "classes", "construct", "damping_of", "describe", "find",
+    "magnitude_of", "split", "takes",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ def choices(recipe: dict[str, Any], case: str, where: str) -> list[dict[str, Any
                 if case not in value:
                     raise RecipeError(f"{where}.{name} must be given for {case}, got {value!r}")
                 value = value[case]  # noqa: PLW2901
-            found = list(value) if isinstance(value, list) and value else [value]
+            found = _listed(value)
         elif isinstance(value, dict):
             found = choices(value, case, f"{where}.{name}")
         if len(found) != 1 or found[0] is not recipe[name]:
@@ -124,22 +125,34 @@ def _alternatives(name: str, value: Any) -> list[Any]:
     if name not in DAMPINGS:
         return [value]
     by_case = isinstance(value, dict) and "kind" not in value
-    values = list(value.values()) if by_case else [value]
     return [
-        choice for found in values for choice in (found if isinstance(found, list) else [found])
+        choice for found in (value.values() if by_case else [value]) for choice in _listed(found)
     ]
 
 
+def _listed(damping: Any) -> list[Any]:
+    """Return the dampings to choose from: those of a list, or a part with each of its multiples."""
+    if isinstance(damping, dict) and isinstance(damping.get("multiple"), list):
+        return [{**damping, "multiple": multiple} for multiple in damping["multiple"]]
+    return list(damping) if isinstance(damping, list) and damping else [damping]
+
+
 def damping_of(recipe: Mapping[str, Any]) -> float | str | None:
-    """Return the damping in a recipe, wherever it is: a number or in words; None: it has none."""
+    """Return the damping in a recipe, wherever it is: a number, or in words; None: it has none."""
     for name, value in recipe.items():
         if name in DAMPINGS:
             if isinstance(value, Mapping):
-                return " ".join(map(str, value.values()))
+                return f"{value.get('multiple'):g} x mean"
             return "auto" if value == "auto" else float(value)
         if isinstance(value, Mapping) and (found := damping_of(value)) is not None:
             return found
     return None
+
+
+def magnitude_of(recipe: Mapping[str, Any]) -> float | None:
+    """Return the damping in a recipe as a number, or as a multiple of the mean; None: it has none."""
+    damping = damping_of(recipe)
+    return None if damping in (None, "auto") else float(str(damping).partition(" ")[0])
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -22,7 +22,7 @@ from stages.files import load_json, resumable, save_json
 from stages.methods import Problem
 from stages.params import Device, Infeasible, Method
 from stages.problem import save_state
-from stages.recipes import damping_of
+from stages.recipes import damping_of, magnitude_of
 from stages.row import At, Row
 
 TUNED = 2
@@ -84,13 +84,13 @@ class _Solve:
         store, several = self.problem.store, len(candidates) > 1
         lds = self._tune(truth / "subsets", n_tune) if several else [0.0]
         best = candidates[lds.index(max(lds))]
-        points = zip(candidates, lds, strict=True) if several else ()
+        points = [(magnitude_of(c), found) for c, found in zip(candidates, lds, strict=True)]
         return {
             "function": store["function"],
             "in_store": store["count"],
             "arguments": best,
             "damping": damping_of(best),
-            "curve": [{"damping": damping_of(c), "lds": value} for c, value in points],
+            "curve": [{"damping": d, "lds": found} for d, found in points if several and d],
         }
 
     def _tune(self, truth: Path, n_tune: int) -> list[float]:

@@ -152,7 +152,9 @@ def test_choices_of_a_damping():
     for given in (relative, [relative], {"one": [relative]}):
         (only,) = choices({"damping": given}, "one", "here")
         assert only == {"damping": relative}
-        assert damping_of(only) == "Relative 0.1"
+        assert damping_of(only) == "0.1 x mean"
+    several = choices({"solver": {"damping": {**relative, "multiple": [0.1, 1]}}}, "one", "here")
+    assert [c["solver"]["damping"]["multiple"] for c in several] == [0.1, 1]
     mixed = choices({"damping": ["auto", 1, "1e4"]}, "one", "here")
     assert [damping_of(c) for c in mixed] == ["auto", 1.0, 1e4]
     assert choices({"a": 1}, "one", "here") == [{"a": 1}]
