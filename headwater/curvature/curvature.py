@@ -38,9 +38,9 @@ class Curvature(ABC):
         """Raise ValueError if the task's loss is not one that this curvature is made for."""
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
-        """Return what must be computed of the training data before there is an operator.
+        """Return what must be computed of the training data first, for a workflow to cache.
 
-        It does not depend on any damping, and is what a workflow caches; default: nothing.
+        It does not depend on any damping; default: nothing.
         """
         return {}
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from headwater.batches import Batch, batch_size, select, structure, to_device
-from headwater.curvature.sample_operator import SampleOperator, SampleTable, joined
+from headwater.curvature.operator import SampleOperator
+from headwater.curvature.sample_table import SampleTable, joined
 from headwater.kernels import differentiable_attention
 from headwater.memory import rows_per_block
 from headwater.task import BoundModel, SampleFunction
@@ -42,6 +43,7 @@ class StreamedOperator(SampleOperator):
         self, model: BoundModel, function: SampleFunction, batches: Iterable[Batch]
     ) -> None:
         self.model, self.function, self.batches = model, function, batches
+        self.size, self.dtype, self.device = model.layout.size, model.dtype, model.device
         self.n = sum(batch_size(batch) for batch in batches)
         self._table: SampleTable | None = None
         self._whole: list[Products] = []
@@ -51,21 +53,6 @@ class StreamedOperator(SampleOperator):
     @abstractmethod
     def linearised(self, batch: Batch) -> Products:
         """Compute what all products with one chunk of samples share, and return how they go on."""
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.model.layout.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        return self.model.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The parameters' device."""
-        return self.model.device
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
