@@ -11,7 +11,7 @@ from torch import Tensor
 from headwater.checks import check_positive
 from headwater.hashing import random_below, random_words
 from headwater.memory import rows_per_block
-from headwater.projections.tiles import Add, TiledProjection
+from headwater.projections.projection import Add, TiledProjection
 
 __all__ = ["SparseJL"]
 
@@ -44,7 +44,6 @@ class SparseJL(TiledProjection):
     copies: ClassVar[int] = 4  # the gradients, formed and cut to the tile, and with their signs
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         check_positive("the projection's nonzeros", self.nonzeros)
         if self.dimension != "auto" and self.nonzeros > self.dimension:
