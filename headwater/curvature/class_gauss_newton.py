@@ -42,9 +42,6 @@ class ClassGaussNewton(Curvature):
         classes: the number of classes, where all are taken.
         seed: of the draws, which do not depend on how the data is batched.
 
-    Raises:
-        ValueError: if draws is not positive, or neither draws nor classes is given.
-
     Reference:
         Martens, New Insights and Perspectives on the Natural Gradient Method, JMLR 2020.
     """
@@ -79,10 +76,7 @@ class ClassGaussNewton(Curvature):
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return the gradients of the other classes, and their √(weight), (n · S,)."""
         rows, weights = zip(*self._other_rows(source), strict=True)
-        return {
-            **packed(concatenate(rows), "others"),
-            "other_weights": torch.cat(weights).sqrt(),
-        }
+        return {**packed(concatenate(rows), "others"), "other_weights": torch.cat(weights).sqrt()}
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""

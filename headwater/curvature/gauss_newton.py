@@ -32,14 +32,6 @@ class GaussNewtonOperator(StreamedOperator):
     Reference:
         Schraudolph, Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent, Neural
         Computation 2002.
-
-    Example:
-        >>> from headwater import AttributionTask
-        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
-        >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
-        >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-        >>> (GaussNewtonOperator(task.bind(), f, [x]) @ torch.tensor([1.0, 1.0])).tolist()
-        [0.5, 2.0]
     """
 
     def linearised(self, batch: Batch) -> Products:

@@ -15,16 +15,7 @@ from headwater.curvature.curvature import Curvature
 from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
 from headwater.curvature.operator import EIGENBASIS
 from headwater.curvature.sampled_labels import check_cross_entropy, sampled_gradients
-from headwater.gradients import (
-    GradientCapture,
-    Gradients,
-    Matrix,
-    Moments,
-    Outer,
-    Rows,
-    Scheme,
-    Term,
-)
+from headwater.gradients import GradientCapture, Gradients, Matrix, Moments, Outer, Rows, Term
 from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory
 from headwater.task import AttributionTask, BoundModel
@@ -62,10 +53,7 @@ class KFAC(Curvature):
             for any loss.
         draws: labels drawn per sample.
         seed: of the draws; the label of sample i does not depend on the batches.
-        sharing: what positions of one sample are, "expand" or "reduce".
-
-    Raises:
-        ValueError: if an argument is out of range, or sampled labels do not fit the loss.
+        sharing: what the positions of a sample are, "expand" or "reduce".
 
     Reference:
         Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate
@@ -141,9 +129,8 @@ def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOp
         ValueError: if there are none.
         MemoryError: if the factors would not fit.
     """
-    scheme: Scheme | None = None
     sums: list[_Sums] = []
-    n = 0
+    scheme, n = None, 0
     for block in blocks:
         if scheme is None:
             scheme, sums = block.scheme, [_Sums() for _ in block.terms]
@@ -217,11 +204,10 @@ class _Sums:
 
 def _check_size(block: Gradients) -> None:
     """Refuse factors that would not fit, before they are made."""
-    numbers = 0
-    for term in block.terms:
-        if isinstance(term, (Outer, Rows)):
-            d_out, d_in = term.matrix.d_out, term.matrix.columns
-            numbers += d_out**2 + (d_in**2 if isinstance(term, Outer) else d_in)
+    outer = [term.matrix for term in block.terms if isinstance(term, Outer)]
+    tables = [term.matrix for term in block.terms if isinstance(term, Rows)]
+    numbers = sum(m.d_out**2 + m.columns**2 for m in outer)
+    numbers += sum(m.d_out**2 + m.columns for m in tables)
     advice = "leave out layers of many inputs or outputs with layers="
     check_memory(
         "a pair of Kronecker factors for each weight", 4 * 8 * numbers, advice, block.device

@@ -12,23 +12,21 @@ from headwater.curvature.grouped import as_vectors
 from headwater.curvature.operator import LinearOperator
 from headwater.gradients import Dense, Matrix, Scheme, Term
 
-__all__ = ["Basis", "KroneckerBlock", "KroneckerOperator"]
+__all__ = ["KroneckerBlock", "KroneckerOperator"]
 
 PREFIX = "kronecker."
 
 
 @dataclass(frozen=True)
-class Basis:
-    """The linear map x ↦ Qᵀx, with the columns of Q (d, k) as its directions."""
+class _Basis:
+    """The linear map x ↦ Qᵀx, with the columns of Q (d, k) as its directions: a `LinearMap`."""
 
     directions: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return Qᵀx for x (..., d), shape (..., k)."""
         return x @ self.directions
 
     def units(self, index: Tensor, size: int) -> Tensor:
-        """Return rows of Q, the images of unit vectors, (..., k) for index (...)."""
         return self.directions[index]
 
 
@@ -54,7 +52,7 @@ class KroneckerBlock:
             return term
         if term.matrix is None:  # vectors do not say which matrix they are
             term = Dense(term.dense(), self.matrix)
-        sides = (None if q is None else Basis(q) for q in (self.inputs, self.outputs))
+        sides = (None if q is None else _Basis(q) for q in (self.inputs, self.outputs))
         return term.two_sided(*sides)
 
     def multiply(self, vectors: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:

@@ -58,9 +58,6 @@ class RowOperator(SampleOperator):
         samples: how many rows, the first ones, are the gradients of training samples; default: all.
         budget: bytes that gradients may take while they are multiplied; default: a share of the free.
 
-    Raises:
-        ValueError: if there is no gradient, or not one factor for each.
-
     Example:
         >>> g = Gradients.of_vectors(torch.eye(2))
         >>> C = RowOperator(KeptBlocks((g,)), torch.tensor([1.0, 2.0]))

@@ -21,12 +21,7 @@ __all__ = ["SampleTable", "joined"]
 
 
 class SampleTable:
-    """Batches kept in memory, joined where they are alike, so that samples are found by number.
-
-    Example:
-        >>> SampleTable([torch.arange(3), torch.arange(3, 5)]).select(torch.tensor([1, 4]))
-        [tensor([1, 4])]
-    """
+    """Batches kept in memory, joined where they are alike, so that samples are found by number."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self.parts = [joined(list(same)) for _, same in groupby(batches, structure)]

@@ -16,13 +16,7 @@ from headwater.hashing import uniform
 from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = [
-    "bound_logits",
-    "check_cross_entropy",
-    "draw_classes",
-    "sampled_batches",
-    "sampled_gradients",
-]
+__all__ = ["bound_logits", "check_cross_entropy", "draw_classes", "sampled_gradients"]
 
 CAUSAL = targets.causal(targets.cross_entropy)
 LOSSES: tuple[SampleFunction, ...] = (targets.cross_entropy, CAUSAL)
@@ -33,11 +27,7 @@ WORKSPACE = 2**24
 
 
 def sampled_gradients(
-    model: BoundModel,
-    batches: Iterable[Batch],
-    draws: int,
-    seed: int,
-    loss: SampleFunction = targets.cross_entropy,
+    model: BoundModel, batches: Iterable[Batch], draws: int, seed: int, loss: SampleFunction
 ) -> Iterator[Gradients]:
     """Yield ∇(-log p_y) with y ~ softmax(logits), batch by batch, `draws` times each.
 
@@ -74,7 +64,7 @@ def sampled_batches(
         loss: the cross-entropy, plain or causal.
 
     Returns:
-        Batches of the same kind on the model's device; labels are -100 where there is none to draw.
+        Batches on the model's device; labels are -100 where there is none to draw.
 
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -103,20 +104,16 @@ class StreamedOperator(SampleOperator):
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         """Yield the data in batches of as many samples, fewer only where their structure changes."""
-        waiting: list[Batch] = []
-        held = 0
-        for batch in self.batches:
-            done, size = 0, batch_size(batch)
-            while done < size:
-                part = select(batch, slice(done, done + samples - held))
-                if waiting and structure(part) != structure(waiting[0]):
-                    yield to_device(joined(waiting), self.device)
-                    waiting, held = [], 0
-                    continue
-                waiting.append(part)
-                done, held = done + batch_size(part), held + batch_size(part)
-                if held == samples:
-                    yield to_device(joined(waiting), self.device)
-                    waiting, held = [], 0
-        if waiting:
-            yield to_device(joined(waiting), self.device)
+        for _, alike in groupby(self.batches, structure):
+            waiting: list[Batch] = []
+            room = samples
+            for batch in alike:
+                left = batch
+                while batch_size(left):
+                    waiting.append(select(left, slice(0, room)))
+                    left, room = select(left, slice(room, None)), room - batch_size(waiting[-1])
+                    if room == 0:
+                        yield to_device(joined(waiting), self.device)
+                        waiting, room = [], samples
+            if waiting:
+                yield to_device(joined(waiting), self.device)

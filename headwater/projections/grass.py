@@ -27,21 +27,13 @@ class RandomMask(Projection):
     Of gradients only the entries that are kept are ever computed: n k in place of n p. Vectors of
     fewer than k coordinates are refused with a ValueError.
 
-    Reference:
-        Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
-        Projection, NeurIPS 2025.
-
     Example:
         >>> RandomMask(dimension=2)(torch.ones(1, 8)).tolist()
         [[2.0, 2.0]]
     """
 
     def coordinates(self, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return which coordinates of vectors of a length are kept, ascending, and their factors.
-
-        Returns:
-            int64 (k,) and float64 (k,).
-        """
+        """Return which coordinates are kept, ascending int64 (k,), and their factors, float64 (k,)."""
         if self.k > size:
             raise ValueError(
                 f"a mask of {self.k} coordinates needs vectors at least as long, got {size}; "
@@ -70,22 +62,13 @@ class GraSS(Projection):
     of at most blowup · k coordinates are all kept.
 
     Args:
-        dimension: k.
-        seed: what mask and projection are drawn from.
-        checkpoint: every checkpoint has a map of its own.
+        dimension, seed, checkpoint: as those of `Projection`.
         blowup: coordinates kept for each output.
         nonzeros: outputs that a coordinate is added to.
-
-    Raises:
-        ValueError: if the blowup is below 1.
 
     Reference:
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
         Projection, NeurIPS 2025.
-
-    Example:
-        >>> GraSS(dimension=4, blowup=2)(torch.ones(3, 100)).shape
-        torch.Size([3, 4])
     """
 
     blowup: int = 4
@@ -103,8 +86,7 @@ class GraSS(Projection):
 
     def mask(self, size: int) -> RandomMask | None:
         """Return the mask of vectors of a length; None: all coordinates are kept."""
-        kept = RandomMask(self.blowup * self.k, self.seed, self.checkpoint)
-        return fitted(kept, size)
+        return fitted(RandomMask(self.blowup * self.k, self.seed, self.checkpoint), size)
 
     def images(self, gradients: Gradients) -> Tensor:
         """Return P∇f_i, (n, k), from the entries that the mask keeps, and no others."""
@@ -132,8 +114,7 @@ class FactGraSS(LayerwiseProjection):
         dimension: k of each layer.
         blowup: entries kept for each dimension.
         nonzeros: outputs that an entry is added to.
-        seed: what all maps are drawn from.
-        checkpoint: every checkpoint has maps of its own.
+        seed, checkpoint: as those of `LayerwiseProjection`.
 
     Reference:
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
@@ -164,9 +145,8 @@ class FactGraSS(LayerwiseProjection):
         inputs, outputs = self.sides(name, matrix)
         kept = two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
         seed = self.seed_of(name, "whole")
-        whole = SparseJL(self.dimension, seed, self.checkpoint, self.nonzeros)
-        sparse = fitted(whole, kept.shape[1])
-        return kept if sparse is None else sparse(kept)
+        sparse = SparseJL(self.dimension, seed, self.checkpoint, self.nonzeros)
+        return sparse(kept) if fitted(sparse, kept.shape[1]) else kept
 
     def of_rest(self) -> Projection:
         """Return the projection of the parameters without a matrix."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from headwater.projections.random_matrix import Rademacher, RandomMatrix
 __all__ = ["Kronecker", "LayerwiseProjection", "two_sided"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerwiseProjection(GradientProjection):
     """A projection for every layer, drawn from its name: results stand side by side, layer by layer.
 
@@ -31,26 +30,16 @@ class LayerwiseProjection(GradientProjection):
         checkpoint: every checkpoint has maps of its own.
     """
 
-    seed: int = field(default=0, kw_only=True)
-    checkpoint: int = field(default=0, kw_only=True)
+    seed: int = 0
+    checkpoint: int = 0
 
     @abstractmethod
     def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
-        """Return P_l ∇f_i over one layer, (n, k_l).
-
-        Args:
-            name: of its first parameter.
-            term: the gradients of its weight (and bias).
-            matrix: their shape.
-        """
+        """Return P_l ∇f_i over one layer, (n, k_l), from the name of its first parameter and its term."""
 
     @abstractmethod
     def of_rest(self) -> Projection:
         """Return the projection of the parameters without a matrix."""
-
-    def for_checkpoint(self, checkpoint: int) -> Self:
-        """Return the projection of another checkpoint."""
-        return replace(self, checkpoint=checkpoint)
 
     def seed_of(self, name: str, part: str) -> int:
         """Return the seed of one part of one layer; it does not depend on the other layers."""
@@ -100,18 +89,11 @@ class Kronecker(LayerwiseProjection):
         dimension_in: k_in.
         dimension_out: k_out.
         kind: Rademacher or Gaussian entries.
-        seed: what all matrices are drawn from.
-        checkpoint: every checkpoint has matrices of its own.
+        seed, checkpoint: as those of `LayerwiseProjection`.
 
     Reference:
         Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
         Functions, 2024.
-
-    Example:
-        >>> from headwater.gradients import Outer
-        >>> term = Outer(torch.ones(3, 1, 50), torch.ones(3, 1, 40), bias=True)
-        >>> Kronecker(dimension_in=4, dimension_out=2).of_layer("head", term, term.matrix).shape
-        torch.Size([3, 8])
     """
 
     dimension_in: int

@@ -29,15 +29,14 @@ Add = Callable[[Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class GradientProjection(ABC):
-    """Map gradients from p to k dimensions so that inner products are kept: E⟨Px, Py⟩ = ⟨x, y⟩."""
+    """Map gradients from p to k dimensions so that inner products are kept: E⟨Px, Py⟩ = ⟨x, y⟩.
 
-    @abstractmethod
+    It is a dataclass with a field `checkpoint`: every checkpoint has a map of its own.
+    """
+
     def for_checkpoint(self, checkpoint: int) -> Self:
         """Return the projection of another checkpoint."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return P x for vectors x (..., p), shape (..., k)."""
+        return replace(self, checkpoint=checkpoint)  # type: ignore[call-arg]
 
     @abstractmethod
     def of(self, gradients: Gradients) -> Gradients:
@@ -52,9 +51,6 @@ class Projection(GradientProjection):
         dimension: k; "auto" for `InfluenceFunction`, which chooses it from the training data.
         seed: what the map is drawn from.
         checkpoint: every checkpoint has a map of its own.
-
-    Reference:
-        Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
     """
 
     dimension: Dimension
@@ -82,10 +78,6 @@ class Projection(GradientProjection):
     @abstractmethod
     def units(self, index: Tensor, size: int) -> Tensor:
         """Return columns of P for vectors of length `size`: those at index (...), (..., k) in float64."""
-
-    def for_checkpoint(self, checkpoint: int) -> Self:
-        """Return the projection of another checkpoint."""
-        return replace(self, checkpoint=checkpoint)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return P x for vectors x (..., p), shape (..., k)."""

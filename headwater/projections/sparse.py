@@ -24,20 +24,11 @@ class SparseJL(TiledProjection):
     parts of the outputs: every column of P has norm 1 exactly. Cost: n p s additions, whatever k.
 
     Args:
-        dimension: k.
-        seed: what outputs and signs are drawn from.
-        checkpoint: every checkpoint has a map of its own.
+        dimension, seed, checkpoint: as those of `Projection`.
         nonzeros: s, outputs that a coordinate is added to, at most k.
-
-    Raises:
-        ValueError: if there are more non-zeros than outputs.
 
     Reference:
         Kane and Nelson, Sparser Johnson-Lindenstrauss Transforms, JACM 2014.
-
-    Example:
-        >>> SparseJL(dimension=3)(torch.ones(1, 3)).abs().sum() % 2
-        tensor(1.)
     """
 
     nonzeros: int = 1
