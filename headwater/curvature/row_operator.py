@@ -205,11 +205,7 @@ class RowOperator(SampleOperator):
 
 
 def group_products(left: Gradients, right: Gradients) -> Iterator[Tensor]:
-    """Yield ⟨g_i, g'_j⟩ over one group after the other, (n, m), without TF32.
-
-    Raises:
-        ValueError: if these are gradients of different parameters.
-    """
+    """Yield ⟨g_i, g'_j⟩ over one group after the other, (n, m), without TF32; refuse other groups."""
     if left.scheme != right.scheme:
         raise ValueError(
             "inner products need gradients of the same groups of parameters, got "
