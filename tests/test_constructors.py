@@ -60,7 +60,12 @@ def test_type_hints_of_constructors_are_known_at_run_time(kind: type) -> None:
 def test_the_parts_are_found() -> None:
     names = {kind.__name__ for kind in PARTS}
     assert {"TRAK", "LiSSA", "EKFAC", "Kronecker", "ArnoldiProjection"} <= names
-    assert not names & {"SampleCurvature", "Projection", "LayerwiseProjection", "RandomMatrix"}
+    assert not names & {
+        "OuterProductCurvature",
+        "Projection",
+        "LayerwiseProjection",
+        "RandomMatrix",
+    }
 
 
 @pytest.mark.parametrize(

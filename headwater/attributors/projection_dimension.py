@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headwater.batches import Batch, batch_size, select
 from headwater.curvature import Curvature, LinearOperator
-from headwater.curvature.rows import rows_of
+from headwater.curvature.row_operator import rows_of
 from headwater.gradients.source import CapturedSource
 from headwater.projections import Projection
 from headwater.solvers import Solver, State

@@ -13,7 +13,7 @@ from headwater.attributors.attributor import Attributor
 from headwater.attributors.method import Rows
 from headwater.batches import Batch, batch_size, tensors_of
 from headwater.checks import check_finite
-from headwater.curvature.sample_operator import SampleTable
+from headwater.curvature.sample_table import SampleTable
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
 from headwater.memory import LARGE, check_memory, row_blocks

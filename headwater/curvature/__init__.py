@@ -2,22 +2,25 @@
 
 from headwater.curvature.class_gauss_newton import ClassGaussNewton
 from headwater.curvature.curvature import Curvature, curvatures_that_offer
-from headwater.curvature.ekfac import EKFAC
 from headwater.curvature.gauss_newton import GaussNewton, GaussNewtonOperator
 from headwater.curvature.hessian import ExactHessian, Hessian
-from headwater.curvature.kfac import KFAC
+from headwater.curvature.kfac import EKFAC, KFAC
 from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
-from headwater.curvature.margin_gauss_newton import MarginGaussNewton, MarginKernel
 from headwater.curvature.operator import (
     EIGENBASIS,
     MEAN_OVER_SAMPLES,
     ROW_PER_SAMPLE,
     ROWS,
     LinearOperator,
+    SampleOperator,
 )
-from headwater.curvature.row_curvature import EmpiricalFisher, SampleCurvature
-from headwater.curvature.rows import KeptBlocks, RowOperator
-from headwater.curvature.sample_operator import SampleOperator
+from headwater.curvature.outer_products import (
+    EmpiricalFisher,
+    MarginGaussNewton,
+    MarginKernel,
+    OuterProductCurvature,
+)
+from headwater.curvature.row_operator import KeptBlocks, RowOperator
 
 __all__ = [
     # which matrix
@@ -30,7 +33,7 @@ __all__ = [
     "KFAC",
     "MarginGaussNewton",
     "MarginKernel",
-    "SampleCurvature",
+    "OuterProductCurvature",
     # operators
     "GaussNewtonOperator",
     "Hessian",

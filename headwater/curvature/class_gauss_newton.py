@@ -14,7 +14,7 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import ROWS
-from headwater.curvature.rows import RowOperator
+from headwater.curvature.row_operator import RowOperator
 from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
 from headwater.gradients.packing import packed, unpacked
@@ -34,16 +34,13 @@ class ClassGaussNewton(Curvature):
     g_ic = ∇(-log p_c) at sample i. For softmax and cross-entropy Σ_c p_c g_ic g_icᵀ is the Gauss-Newton
     matrix; the label's own term is always there, exactly, because the loss gradients are its rows, and
     the others are drawn S times with probability p_c / (1-p_y): the expectation is the whole matrix.
-    Or all of them are taken, with weight p_c. In Gram space: n(1 + S) rows, however many parameters.
-    The gradients of the other classes are captured once, and kept in memory with the state.
+    Or all of them are taken, with weight p_c. There are n(1 + S) rows, however many parameters; those
+    of the other classes are captured once, and kept in memory with the state.
 
     Args:
         draws: S; None: all other classes, whose number must be given.
         classes: the number of classes, where all are taken.
         seed: of the draws, which do not depend on how the data is batched.
-
-    Raises:
-        ValueError: if draws is not positive, or neither draws nor classes is given.
 
     Reference:
         Martens, New Insights and Perspectives on the Natural Gradient Method, JMLR 2020.
@@ -55,7 +52,6 @@ class ClassGaussNewton(Curvature):
     offers: ClassVar[frozenset[str]] = frozenset({ROWS})
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         if (self.draws is None) == (self.classes is None):
             raise ValueError(
                 "ClassGaussNewton needs draws, or draws=None and the number of classes, got "
@@ -79,12 +75,8 @@ class ClassGaussNewton(Curvature):
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return the gradients of the other classes, and their √(weight), (n · S,)."""
-        parts = list(self._other_rows(source))
-        gradients = concatenate([rows for rows, _ in parts])
-        return {
-            **packed(gradients, "others"),
-            "other_weights": torch.cat([weights for _, weights in parts]).sqrt(),
-        }
+        rows, weights = zip(*self._other_rows(source), strict=True)
+        return {**packed(concatenate(rows), "others"), "other_weights": torch.cat(weights).sqrt()}
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""
@@ -134,28 +126,22 @@ class ClassGaussNewton(Curvature):
 
 @dataclass(frozen=True)
 class _Rows:
-    """The gradients of the training samples, and after them those of other classes."""
+    """The gradients of the training samples, and after them those of other classes: a `BlockSource`."""
 
     source: GradientSource
     others: Gradients
 
     @property
     def n(self) -> int:
-        """The number of rows."""
         return self.source.n + len(self.others)
 
     def train_blocks(self) -> Iterator[Gradients]:
-        """Yield the rows in order."""
         yield from self.source.train_blocks()
         yield self.others
 
 
 def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
-    """Return logits (n, C) and labels (n,).
-
-    Raises:
-        ValueError: if there is more than one label per sample.
-    """
+    """Return logits (n, C) and labels (n,); refuse more than one label per sample."""
     logits, labels = bound_logits(model, batch, causal)
     if labels.shape[1] != 1:
         raise ValueError(

@@ -38,9 +38,9 @@ class Curvature(ABC):
         """Raise ValueError if the task's loss is not one that this curvature is made for."""
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
-        """Return what must be computed of the training data before there is an operator.
+        """Return what must be computed of the training data first, for a workflow to cache.
 
-        It does not depend on any damping, and is what a workflow caches; default: nothing.
+        It does not depend on any damping; default: nothing.
         """
         return {}
 
@@ -51,10 +51,8 @@ class Curvature(ABC):
 
 def curvatures_that_offer(asked: frozenset[str]) -> list[str]:
     """Return the names of all curvatures, a user's own too, whose operators offer what is asked for."""
-    found, left = set[str](), [Curvature]
-    while left:
-        kinds = left.pop().__subclasses__()
-        left += kinds
-        concrete = (kind for kind in kinds if not inspect.isabstract(kind))
-        found |= {kind.__name__ for kind in concrete if asked <= kind.offers}
-    return sorted(found)
+    kinds = [Curvature]
+    for kind in kinds:
+        kinds += kind.__subclasses__()  # they are visited as well
+    concrete = (kind for kind in kinds if not inspect.isabstract(kind))
+    return sorted({kind.__name__ for kind in concrete if asked <= kind.offers})

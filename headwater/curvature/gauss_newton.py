@@ -26,35 +26,17 @@ class GaussNewtonOperator(StreamedOperator):
 
     It is the Hessian without the curvature of the model itself, positive semi-definite wherever the
     loss is convex in z, and equal to the Fisher matrix for cross-entropy and squared errors. A
-    product is a forward derivative of the model, the Hessian of the loss in z and a backward pass;
-    all vectors of a block share the activations, and samples are streamed in chunks.
-
-    Args:
-        model: the model at one checkpoint; the loss calls it once, and it returns z as
-            `headwater.model_outputs.logits_of` finds it.
-        function: loss(model, batch) -> (batch,), a function of these logits.
-        batches: the training data, readable more than once.
-
-    Raises:
-        ValueError: if there is no sample.
+    product is a forward derivative of the model, the Hessian of the loss in z and a backward pass.
+    The loss calls the model once, and z is what `headwater.model_outputs.logits_of` finds in its output.
 
     Reference:
         Schraudolph, Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent, Neural
         Computation 2002.
-
-    Example:
-        >>> from headwater import AttributionTask
-        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
-        >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
-        >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-        >>> (GaussNewtonOperator(task.bind(), f, [x]) @ torch.tensor([1.0, 1.0])).tolist()
-        [0.5, 2.0]
     """
 
     def linearised(self, batch: Batch) -> Products:
         """Return v ↦ Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i v over the samples of one chunk."""
         layout, theta = self.model.layout, self.model.parameters
-
         empty: list[Any] = []
 
         def logits(parameters: dict[str, Tensor]) -> Tensor:
@@ -107,13 +89,7 @@ class GaussNewton(Curvature):
 
 
 class _Output:
-    """Stands for the model in the loss: a call returns z, and attributes are the model's own.
-
-    Args:
-        module: the model.
-        empty: what a call returns, without its tensors.
-        z: the logits that are put there.
-    """
+    """Stands for the model in the loss: a call returns z in the form `empty`, all else is the model's."""
 
     def __init__(self, module: nn.Module, empty: Any, z: Tensor) -> None:
         self._module, self._empty, self._z = module, empty, z
@@ -128,11 +104,7 @@ class _Output:
 def _output(
     model: BoundModel, loss: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor]
 ) -> Any:
-    """Return what the model returns where the loss calls it.
-
-    Raises:
-        ValueError: if it is not called once, or returns no logits.
-    """
+    """Return what the model returns where the loss calls it; refuse a loss that does so not once."""
     seen: list[Any] = []
     handle = model.module.register_forward_hook(lambda _, args, output: seen.append(output))
     try:

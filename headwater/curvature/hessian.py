@@ -23,22 +23,12 @@ class Hessian(StreamedOperator):
     """H = (1/n) Σ_i ∇²f_i(θ), for any model and any twice differentiable f.
 
     H v = ∇⟨∇f, v⟩ (reverse over reverse): all vectors share the graph of the gradient, so a product
-    costs two passes along it and none through the model. Samples are streamed in chunks, so the
-    result does not depend on how the data is batched (up to rounding).
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,), the loss.
-        batches: the training data, readable more than once.
-
-    Raises:
-        ValueError: if there is no sample.
+    costs two passes along it and none through the model.
 
     Reference:
         Pearlmutter, Fast Exact Multiplication by the Hessian, Neural Computation 1994.
 
     Example:
-        >>> import torch
         >>> from headwater import AttributionTask
         >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
         >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)

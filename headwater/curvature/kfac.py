@@ -1,10 +1,10 @@
-"""K-FAC: the Fisher matrix of each weight as a Kronecker product of two second moments."""
+"""K-FAC and EK-FAC: the Fisher matrix of each weight in a Kronecker product of two eigenbases."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import add
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -15,21 +15,12 @@ from headwater.curvature.curvature import Curvature
 from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
 from headwater.curvature.operator import EIGENBASIS
 from headwater.curvature.sampled_labels import check_cross_entropy, sampled_gradients
-from headwater.gradients import (
-    GradientCapture,
-    Gradients,
-    Matrix,
-    Moments,
-    Outer,
-    Rows,
-    Scheme,
-    Term,
-)
+from headwater.gradients import GradientCapture, Gradients, Matrix, Moments, Outer, Rows, Term
 from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory
 from headwater.task import AttributionTask, BoundModel
 
-__all__ = ["KFAC", "eigenbases"]
+__all__ = ["EKFAC", "KFAC", "corrected", "eigenbases"]
 
 Labels = Literal["sampled", "empirical"]
 Sharing = Literal["expand", "reduce"]
@@ -62,19 +53,12 @@ class KFAC(Curvature):
             for any loss.
         draws: labels drawn per sample.
         seed: of the draws; the label of sample i does not depend on the batches.
-        sharing: what positions of one sample are, "expand" or "reduce".
-
-    Raises:
-        ValueError: if an argument is out of range, or sampled labels do not fit the loss.
+        sharing: what the positions of a sample are, "expand" or "reduce".
 
     Reference:
         Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate
         Curvature, ICML 2015. Eschenhagen et al., Kronecker-Factored Approximate Curvature for
         Modern Neural Network Architectures, NeurIPS 2023.
-
-    Example:
-        >>> KFAC(labels="empirical")
-        KFAC(labels='empirical', draws=1, seed=0, sharing='expand')
     """
 
     labels: Labels = "sampled"
@@ -84,17 +68,13 @@ class KFAC(Curvature):
     offers: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
-        for name, given, allowed in (
-            ("labels", self.labels, get_args(Labels)),
-            ("sharing", self.sharing, get_args(Sharing)),
-        ):
+        for name, choices in (("labels", Labels), ("sharing", Sharing)):
+            given, allowed = getattr(self, name), get_args(choices)
             if given not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
-        if self.draws < 1:
-            raise ValueError(f"draws must be >= 1, got {self.draws}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        for name, least in (("draws", 1), ("seed", 0)):
+            if (number := getattr(self, name)) < least:
+                raise ValueError(f"{name} must be >= {least}, got {number}")
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse sampled labels for a loss that is no cross-entropy of (inputs, labels)."""
@@ -121,20 +101,36 @@ class KFAC(Curvature):
         return sampled_gradients(source.model, source.batches, self.draws, self.seed, loss)
 
 
-def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOperator:
-    """Return K-FAC: the eigenvectors of A and S, and Λ, the outer product of their spectra.
+@dataclass(frozen=True)
+class EKFAC(KFAC):
+    """K-FAC's eigenvectors with the true second moments along them: Λ = (1/n) Σ_i (Q_Sᵀ ∇_i Q_A)².
 
-    Args:
-        blocks: gradients with their factors, block by block.
-        reduce: the sharing, "reduce" or "expand".
+    Of all matrices with these eigenvectors it is the one nearest to the Fisher matrix of the layer
+    in the Frobenius norm, and so never further from it than K-FAC. With one sample called on one
+    position, and wherever the output gradients do not depend on the sample, it is that Fisher matrix.
+    The arguments are those of `KFAC`; the sharing is that of the factors whose eigenvectors are taken.
+
+    Reference:
+        George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis,
+        NeurIPS 2018. Grosse et al., Studying Large Language Model Generalization with Influence
+        Functions, 2023.
+    """
+
+    def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
+        """Return bases and eigenvalues of all weights, and the diagonals of all other groups."""
+        operator = self.operator(source, super().estimate(source))
+        return corrected(operator, self.gradients(source)).tensors()
+
+
+def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOperator:
+    """Return K-FAC of gradients with their factors: eigenvectors of A and S, Λ the product of spectra.
 
     Raises:
         ValueError: if there are none.
         MemoryError: if the factors would not fit.
     """
-    scheme: Scheme | None = None
     sums: list[_Sums] = []
-    n = 0
+    scheme, n = None, 0
     for block in blocks:
         if scheme is None:
             scheme, sums = block.scheme, [_Sums() for _ in block.terms]
@@ -148,6 +144,22 @@ def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOp
     return KroneckerOperator(scheme, tuple(total.block(name, n) for name, total in named))
 
 
+def corrected(operator: KroneckerOperator, blocks: Iterable[Gradients]) -> KroneckerOperator:
+    """Return the operator with the same eigenvectors and Λ = (1/n) Σ_i (Q_Sᵀ ∇_i Q_A)²."""
+    known = operator.blocks
+    sums = [torch.zeros_like(block.eigenvalues, dtype=torch.float64) for block in known]
+    n = 0
+    for gradients in blocks:
+        for total, block, term in zip(sums, known, gradients.terms, strict=True):
+            total.add_(block.rotate(term).sum_of_squares().view_as(total))
+        n += len(gradients)
+    made = [
+        replace(block, eigenvalues=(total / n).to(operator.dtype))
+        for block, total in zip(known, sums, strict=True)
+    ]
+    return KroneckerOperator(operator.scheme, tuple(made))
+
+
 class _Sums:
     """What is summed over the samples for one group: second moments, or squared gradients."""
 
@@ -155,33 +167,27 @@ class _Sums:
         self.matrix: Matrix | None = None
         self.dtype = torch.float64
         self.moments: Moments | None = None
-        self.squares: Tensor | None = None
+        self.squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, term: Term, reduce: bool) -> None:
         """Add some samples."""
         self.matrix, self.dtype = self.matrix or term.matrix, term.dtype
         moments = term.moments(reduce)
         if moments is None:
-            squares = term.sum_of_squares()
-            self.squares = squares if self.squares is None else self.squares + squares
+            self.squares = self.squares + term.sum_of_squares()
         elif self.moments is None:
             self.moments = moments
         else:
-            self.moments = Moments(*map(operator.add, self.moments, moments))
+            self.moments = Moments(*map(add, self.moments, moments))
 
     def block(self, name: str, n: int) -> KroneckerBlock:
-        """Return the curvature of the group.
-
-        Raises:
-            ValueError: if some of its gradients had factors and others not.
-        """
+        """Return the curvature of the group; refuse it if some of its gradients had factors, some not."""
         if self.moments is None:
-            assert self.squares is not None
             values = (self.squares / n).to(self.dtype)
             if self.matrix is not None:
                 values = values.view(self.matrix.d_out, self.matrix.columns)
             return KroneckerBlock(values, self.matrix)
-        if self.squares is not None and bool(self.squares.any()):
+        if bool(self.squares.any()):
             raise ValueError(
                 f"Kronecker factors need all gradients of {name} in one form, got some with their "
                 "inputs and output gradients and some without; capture them with keep_factors=True"
@@ -198,11 +204,10 @@ class _Sums:
 
 def _check_size(block: Gradients) -> None:
     """Refuse factors that would not fit, before they are made."""
-    numbers = 0
-    for term in block.terms:
-        if isinstance(term, (Outer, Rows)):
-            d_out, d_in = term.matrix.d_out, term.matrix.columns
-            numbers += d_out**2 + (d_in**2 if isinstance(term, Outer) else d_in)
+    outer = [term.matrix for term in block.terms if isinstance(term, Outer)]
+    tables = [term.matrix for term in block.terms if isinstance(term, Rows)]
+    numbers = sum(m.d_out**2 + m.columns**2 for m in outer)
+    numbers += sum(m.d_out**2 + m.columns for m in tables)
     advice = "leave out layers of many inputs or outputs with layers="
     check_memory(
         "a pair of Kronecker factors for each weight", 4 * 8 * numbers, advice, block.device

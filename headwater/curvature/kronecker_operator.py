@@ -12,27 +12,21 @@ from headwater.curvature.grouped import as_vectors
 from headwater.curvature.operator import LinearOperator
 from headwater.gradients import Dense, Matrix, Scheme, Term
 
-__all__ = ["Basis", "KroneckerBlock", "KroneckerOperator"]
+__all__ = ["KroneckerBlock", "KroneckerOperator"]
 
 PREFIX = "kronecker."
 
 
 @dataclass(frozen=True)
-class Basis:
-    """The linear map x ↦ Qᵀx, the columns of Q its directions.
-
-    Args:
-        directions: Q, (d, k).
-    """
+class _Basis:
+    """The linear map x ↦ Qᵀx, with the columns of Q (d, k) as its directions: a `LinearMap`."""
 
     directions: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return Qᵀx for x (..., d), shape (..., k)."""
         return x @ self.directions
 
     def units(self, index: Tensor, size: int) -> Tensor:
-        """Return rows of Q, the images of unit vectors, (..., k) for index (...)."""
         return self.directions[index]
 
 
@@ -58,7 +52,7 @@ class KroneckerBlock:
             return term
         if term.matrix is None:  # vectors do not say which matrix they are
             term = Dense(term.dense(), self.matrix)
-        sides = (None if q is None else Basis(q) for q in (self.inputs, self.outputs))
+        sides = (None if q is None else _Basis(q) for q in (self.inputs, self.outputs))
         return term.two_sided(*sides)
 
     def multiply(self, vectors: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -77,10 +71,6 @@ class KroneckerBlock:
 class KroneckerOperator(LinearOperator):
     """C = Q diag(Λ) Qᵀ, one block per group of parameters.
 
-    Args:
-        scheme: which parameters are in which group.
-        blocks: one per group.
-
     Example:
         >>> scheme = Scheme.of_widths([2])
         >>> block = KroneckerBlock(torch.tensor([[1.0, 3.0]]), Matrix(1, 2), inputs=torch.eye(2))
@@ -90,11 +80,12 @@ class KroneckerOperator(LinearOperator):
     """
 
     def __init__(self, scheme: Scheme, blocks: tuple[KroneckerBlock, ...]) -> None:
-        self.scheme, self.blocks = scheme, blocks
+        self.scheme, self.blocks, self.size = scheme, blocks, scheme.layout.size
+        self.dtype, self.device = blocks[0].eigenvalues.dtype, blocks[0].eigenvalues.device
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], scheme: Scheme) -> KroneckerOperator:
-        """Make it of what `tensors` returned, for gradients of the same scheme."""
+        """Return the operator that `tensors` were taken of, for gradients of the same scheme."""
         blocks = []
         for name in scheme.names:
             parts = [tensors.get(f"{PREFIX}{name}.{part}") for part in ("inputs", "outputs")]
@@ -112,41 +103,17 @@ class KroneckerOperator(LinearOperator):
         for name, block in zip(self.scheme.names, self.blocks, strict=True):
             m = block.matrix
             shape = None if m is None else torch.tensor([m.d_out, m.d_in, m.bias, m.transposed])
-            parts = {
-                "eigenvalues": block.eigenvalues,
-                "inputs": block.inputs,
-                "outputs": block.outputs,
-                "matrix": shape,
-            }
-            found |= {f"{PREFIX}{name}.{part}": t for part, t in parts.items() if t is not None}
+            names = ("eigenvalues", "inputs", "outputs", "matrix")
+            parts = zip(names, (block.eigenvalues, block.inputs, block.outputs, shape), strict=True)
+            found |= {f"{PREFIX}{name}.{part}": t for part, t in parts if t is not None}
         return found
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.scheme.layout.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the gradients it was made of."""
-        return self.blocks[0].eigenvalues.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the bases are."""
-        return self.blocks[0].eigenvalues.device
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
         return self._spectral(rows, lambda eigenvalues: eigenvalues)
 
     def inverse_apply(self, rows: Tensor, damping: float) -> Tensor:
-        """Return (C + λI)^-1 v for each row v, (m, p): exact, at the price of a product.
-
-        Args:
-            rows: (m, p).
-            damping: λ > 0, absolute.
-        """
+        """Return (C + λI)^-1 v for each row v, (m, p): exact, at the price of a product."""
         return self._spectral(rows, lambda eigenvalues: 1.0 / (eigenvalues + damping))
 
     def trace(self, probes: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""What every curvature operator can do."""
+"""What every curvature operator can do, and what some can do beyond that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from torch import Tensor
 
 from headwater.memory import row_blocks
 
-__all__ = ["EIGENBASIS", "MEAN_OVER_SAMPLES", "ROWS", "ROW_PER_SAMPLE", "LinearOperator"]
+__all__ = [
+    "EIGENBASIS",
+    "MEAN_OVER_SAMPLES",
+    "ROWS",
+    "ROW_PER_SAMPLE",
+    "LinearOperator",
+    "SampleOperator",
+]
 
 # What an operator may offer beyond products, and a solver may ask for.
 MEAN_OVER_SAMPLES = "a mean over samples"
@@ -29,20 +36,12 @@ class LinearOperator(ABC):
     layout in which gradients come.
     """
 
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """The number p of parameters."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The dtype of the products."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the products are computed."""
+    size: int
+    """The number p of parameters."""
+    dtype: torch.dtype
+    """The dtype of the products."""
+    device: torch.device
+    """Where the products are computed."""
 
     @abstractmethod
     def apply(self, rows: Tensor) -> Tensor:
@@ -71,10 +70,8 @@ class LinearOperator(ABC):
     def trace(self, probes: int = 8) -> float:
         """Return tr C: exactly where that is cheap, else the mean of vᵀ C v over vectors of signs v.
 
-        Its standard deviation is at most √(2/probes) ‖C‖_F; the same signs are drawn every time.
-
-        Args:
-            probes: how many vectors, where it is estimated.
+        The standard deviation of the mean is at most √(2/probes) ‖C‖_F; the signs are the same every
+        time.
 
         Reference:
             Hutchinson, A Stochastic Estimator of the Trace of the Influence Matrix, 1989.
@@ -101,3 +98,14 @@ class LinearOperator(ABC):
         eye = torch.zeros(stop - start, self.size, dtype=self.dtype, device=self.device)
         eye[:, start:stop].fill_diagonal_(1.0)
         return eye
+
+
+class SampleOperator(LinearOperator):
+    """C = (1/n) Σ_i C_i, one term per training sample."""
+
+    n: int
+    """The number of training samples."""
+
+    @abstractmethod
+    def on(self, samples: Tensor) -> LinearOperator:
+        """Return (1/b) Σ_{i ∈ samples} C_i for b sample numbers in ascending order."""

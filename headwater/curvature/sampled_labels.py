@@ -16,13 +16,7 @@ from headwater.hashing import uniform
 from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = [
-    "bound_logits",
-    "check_cross_entropy",
-    "draw_classes",
-    "sampled_batches",
-    "sampled_gradients",
-]
+__all__ = ["bound_logits", "check_cross_entropy", "draw_classes", "sampled_gradients"]
 
 CAUSAL = targets.causal(targets.cross_entropy)
 LOSSES: tuple[SampleFunction, ...] = (targets.cross_entropy, CAUSAL)
@@ -33,20 +27,11 @@ WORKSPACE = 2**24
 
 
 def sampled_gradients(
-    model: BoundModel,
-    batches: Iterable[Batch],
-    draws: int,
-    seed: int,
-    loss: SampleFunction = targets.cross_entropy,
+    model: BoundModel, batches: Iterable[Batch], draws: int, seed: int, loss: SampleFunction
 ) -> Iterator[Gradients]:
     """Yield ∇(-log p_y) with y ~ softmax(logits), batch by batch, `draws` times each.
 
-    Args:
-        model: the model at one checkpoint.
-        batches: the data, see `sampled_batches`.
-        draws: labels drawn per sample.
-        seed: of the draws.
-        loss: what `check_cross_entropy` returned: the cross-entropy, plain or causal.
+    The loss is what `check_cross_entropy` returned; all else is as in `sampled_batches`.
     """
     capture = GradientCapture(model, loss, keep_factors=True)
     done = 0
@@ -79,20 +64,10 @@ def sampled_batches(
         loss: the cross-entropy, plain or causal.
 
     Returns:
-        Batches of the same kind on the model's device; labels are -100 where there is none to draw.
-
-    Raises:
-        ValueError: if the logits or labels of the batch have another shape or type.
+        Batches on the model's device; labels are -100 where there is none to draw.
 
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
-
-    Example:
-        >>> from headwater import AttributionTask
-        >>> task = AttributionTask(torch.nn.Linear(3, 2), targets.cross_entropy)
-        >>> batch = torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
-        >>> [labels.shape for _, labels in sampled_batches(task.bind(), batch, draws=2, seed=0)]
-        [torch.Size([5]), torch.Size([5])]
     """
     batch, causal = to_device(batch, model.device), loss == CAUSAL
     logits, labels = bound_logits(model, batch, causal)
@@ -110,19 +85,11 @@ def sampled_batches(
 
 
 def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Return the first class whose cumulated probability exceeds u, for each row.
+    """Return the first class whose cumulated probability exceeds u, int64 (r,).
 
     Args:
         logits: (r, C); a class with -inf is never drawn.
         uniform: u in (0, 1), float64 (r,).
-
-    Returns:
-        int64 (r,).
-
-    Example:
-        >>> half = torch.tensor(0.5, dtype=torch.float64)
-        >>> draw_classes(torch.tensor([[0.0, 9.0], [9.0, 0.0]]), half.expand(2)).tolist()
-        [1, 0]
     """
     rows = max(1, WORKSPACE // logits.shape[1])
     drawn = [torch.empty(0, dtype=torch.int64, device=logits.device)]
@@ -135,13 +102,11 @@ def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -> SampleFunction:
-    """Check on one batch that the loss is a cross-entropy of the model's logits, and say which.
-
-    Returns:
-        `headwater.targets.cross_entropy`, or `causal` of it: the one that has the values of the loss.
+    """Return which cross-entropy of the model's logits the loss is, by its values on one batch.
 
     Raises:
-        ValueError: if it is neither, so that there is no softmax to draw other labels from.
+        ValueError: if it is neither `headwater.targets.cross_entropy` nor `causal` of it, so that there
+            is no softmax to draw other labels from.
     """
     batch = to_device(batch, model.device)
     cause, unlike = None, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from headwater.batches import Batch, batch_size, select, structure, to_device
-from headwater.curvature.sample_operator import SampleOperator, SampleTable, joined
+from headwater.curvature.operator import SampleOperator
+from headwater.curvature.sample_table import SampleTable, joined
 from headwater.kernels import differentiable_attention
 from headwater.memory import rows_per_block
 from headwater.task import BoundModel, SampleFunction
@@ -42,6 +44,7 @@ class StreamedOperator(SampleOperator):
         self, model: BoundModel, function: SampleFunction, batches: Iterable[Batch]
     ) -> None:
         self.model, self.function, self.batches = model, function, batches
+        self.size, self.dtype, self.device = model.layout.size, model.dtype, model.device
         self.n = sum(batch_size(batch) for batch in batches)
         self._table: SampleTable | None = None
         self._whole: list[Products] = []
@@ -51,21 +54,6 @@ class StreamedOperator(SampleOperator):
     @abstractmethod
     def linearised(self, batch: Batch) -> Products:
         """Compute what all products with one chunk of samples share, and return how they go on."""
-
-    @property
-    def size(self) -> int:
-        """The number of parameters."""
-        return self.model.layout.size
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        return self.model.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The parameters' device."""
-        return self.model.device
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
@@ -116,20 +104,16 @@ class StreamedOperator(SampleOperator):
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         """Yield the data in batches of as many samples, fewer only where their structure changes."""
-        waiting: list[Batch] = []
-        held = 0
-        for batch in self.batches:
-            done, size = 0, batch_size(batch)
-            while done < size:
-                part = select(batch, slice(done, done + samples - held))
-                if waiting and structure(part) != structure(waiting[0]):
-                    yield to_device(joined(waiting), self.device)
-                    waiting, held = [], 0
-                    continue
-                waiting.append(part)
-                done, held = done + batch_size(part), held + batch_size(part)
-                if held == samples:
-                    yield to_device(joined(waiting), self.device)
-                    waiting, held = [], 0
-        if waiting:
-            yield to_device(joined(waiting), self.device)
+        for _, alike in groupby(self.batches, structure):
+            waiting: list[Batch] = []
+            room = samples
+            for batch in alike:
+                left = batch
+                while batch_size(left):
+                    waiting.append(select(left, slice(0, room)))
+                    left, room = select(left, slice(room, None)), room - batch_size(waiting[-1])
+                    if room == 0:
+                        yield to_device(joined(waiting), self.device)
+                        waiting, room = [], samples
+            if waiting:
+                yield to_device(joined(waiting), self.device)

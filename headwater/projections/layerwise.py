@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from headwater.checks import check_positive
 from headwater.gradients import Gradients, LinearMap, Matrix, Scheme, Term
 from headwater.hashing import stream_key
 from headwater.projections.projection import GradientProjection, Projection, fitted
+from headwater.projections.random_matrix import Rademacher, RandomMatrix
 
-__all__ = ["LayerwiseProjection", "two_sided"]
+__all__ = ["Kronecker", "LayerwiseProjection", "two_sided"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerwiseProjection(GradientProjection):
     """A projection for every layer, drawn from its name: results stand side by side, layer by layer.
 
@@ -29,37 +30,23 @@ class LayerwiseProjection(GradientProjection):
         checkpoint: every checkpoint has maps of its own.
     """
 
-    seed: int = field(default=0, kw_only=True)
-    checkpoint: int = field(default=0, kw_only=True)
+    seed: int = 0
+    checkpoint: int = 0
 
     @abstractmethod
     def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
-        """Return P_l ∇f_i over one layer, (n, k_l).
-
-        Args:
-            name: of its first parameter.
-            term: the gradients of its weight (and bias).
-            matrix: their shape.
-        """
+        """Return P_l ∇f_i over one layer, (n, k_l), from the name of its first parameter and its term."""
 
     @abstractmethod
     def of_rest(self) -> Projection:
         """Return the projection of the parameters without a matrix."""
-
-    def for_checkpoint(self, checkpoint: int) -> Self:
-        """Return the projection of another checkpoint."""
-        return replace(self, checkpoint=checkpoint)
 
     def seed_of(self, name: str, part: str) -> int:
         """Return the seed of one part of one layer; it does not depend on the other layers."""
         return stream_key("layer", self.seed, name, part)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Refuse vectors, which do not say what their layers are.
-
-        Raises:
-            ValueError: always.
-        """
+        """Refuse vectors, which do not say what their layers are, with a ValueError."""
         raise ValueError(
             f"{type(self).__name__} needs the gradients of each layer, got vectors of length "
             f"{x.shape[-1]}; project gradients as they are captured, or use GraSS or Rademacher"
@@ -75,13 +62,11 @@ class LayerwiseProjection(GradientProjection):
                 blocks.append(self.of_layer(name, term, term.matrix))
         if rest:
             scheme = Scheme.of_widths([term.width for term in rest])
-            blocks.append(self._projected_rest(Gradients(scheme, rest, gradients.values)))
+            whole = Gradients(scheme, rest, gradients.values)
+            projection = fitted(self.of_rest(), whole.dimension)
+            blocks.append(whole.dense() if projection is None else projection.images(whole))
         widths = [int(block.shape[1]) for block in blocks]
         return Gradients.of_vectors(torch.cat(blocks, 1), gradients.values, widths)
-
-    def _projected_rest(self, rest: Gradients) -> Tensor:
-        projection = fitted(self.of_rest(), rest.dimension)
-        return rest.dense() if projection is None else projection.images(rest)
 
 
 def two_sided(term: Term, inputs: LinearMap | None, outputs: LinearMap | None) -> Tensor:
@@ -89,3 +74,50 @@ def two_sided(term: Term, inputs: LinearMap | None, outputs: LinearMap | None) -
     image = term.two_sided(inputs, outputs)
     assert image.matrix is not None
     return image.matrix.matrices(image.formed().dense()).flatten(1)
+
+
+@dataclass(frozen=True)
+class Kronecker(LayerwiseProjection):
+    """LoGra's: project inputs and output gradients of each layer on their own, P_l = P_out ⊗ P_in.
+
+    P_l ∇f_i = Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ, without the 1 where there is no bias; the two
+    matrices of a layer, and those of all layers, are independent. A side that is no longer than its
+    dimension is kept as it is. The rest of the parameters is one dense block of at most
+    k_in · k_out dimensions. Cost: n T (d_in k_in + d_out k_out + k_in k_out) per layer.
+
+    Args:
+        dimension_in: k_in.
+        dimension_out: k_out.
+        kind: Rademacher or Gaussian entries.
+        seed, checkpoint: as those of `LayerwiseProjection`.
+
+    Reference:
+        Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
+        Functions, 2024.
+    """
+
+    dimension_in: int
+    dimension_out: int
+    kind: type[RandomMatrix] = Rademacher
+
+    def __post_init__(self) -> None:
+        check_positive("the projection's dimension_in", self.dimension_in)
+        check_positive("the projection's dimension_out", self.dimension_out)
+        check_positive("the projection's seed", self.seed, allow_zero=True)
+
+    def sides(self, name: str) -> tuple[RandomMatrix, RandomMatrix]:
+        """Return P_in and P_out of a layer."""
+        return (
+            self.kind(self.dimension_in, self.seed_of(name, "in"), self.checkpoint),
+            self.kind(self.dimension_out, self.seed_of(name, "out"), self.checkpoint),
+        )
+
+    def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
+        """Return Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ row by row, (n, k_out · k_in)."""
+        inputs, outputs = self.sides(name)
+        return two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
+
+    def of_rest(self) -> Projection:
+        """Return the projection of the parameters without a matrix."""
+        dimension = self.dimension_in * self.dimension_out
+        return self.kind(dimension, self.seed_of("", "rest"), self.checkpoint)

@@ -11,7 +11,7 @@ from torch import Tensor
 from headwater.checks import check_positive
 from headwater.hashing import random_below, random_words
 from headwater.memory import rows_per_block
-from headwater.projections.tiles import Add, TiledProjection
+from headwater.projections.projection import Add, TiledProjection
 
 __all__ = ["SparseJL"]
 
@@ -24,27 +24,17 @@ class SparseJL(TiledProjection):
     parts of the outputs: every column of P has norm 1 exactly. Cost: n p s additions, whatever k.
 
     Args:
-        dimension: k.
-        seed: what outputs and signs are drawn from.
-        checkpoint: every checkpoint has a map of its own.
+        dimension, seed, checkpoint: as those of `Projection`.
         nonzeros: s, outputs that a coordinate is added to, at most k.
-
-    Raises:
-        ValueError: if there are more non-zeros than outputs.
 
     Reference:
         Kane and Nelson, Sparser Johnson-Lindenstrauss Transforms, JACM 2014.
-
-    Example:
-        >>> SparseJL(dimension=3)(torch.ones(1, 3)).abs().sum() % 2
-        tensor(1.)
     """
 
     nonzeros: int = 1
     copies: ClassVar[int] = 4  # the gradients, formed and cut to the tile, and with their signs
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         super().__post_init__()
         check_positive("the projection's nonzeros", self.nonzeros)
         if self.dimension != "auto" and self.nonzeros > self.dimension:

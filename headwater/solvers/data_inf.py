@@ -12,7 +12,7 @@ from torch import Tensor
 from headwater.checks import check_shape
 from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
 from headwater.curvature.grouped import as_gradients, as_vectors
-from headwater.curvature.rows import BlockSource, group_products, rows_of
+from headwater.curvature.row_operator import BlockSource, group_products, rows_of
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, default_budget, row_blocks

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_shape
 from headwater.curvature import EIGENBASIS, KroneckerOperator, LinearOperator
-from headwater.curvature.rows import BlockSource
+from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Dense, Gradients, Rows, Term
 from headwater.gradients.packing import packed, unpacked
 from headwater.solvers.damping import Damping

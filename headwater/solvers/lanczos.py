@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
-from headwater.curvature.rows import BlockSource
+from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import check_memory

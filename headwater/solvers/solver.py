@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from headwater.curvature import Curvature, LinearOperator, curvatures_that_offer
-from headwater.curvature.rows import BlockSource
+from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
 from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, Relative, absolute, check_damping

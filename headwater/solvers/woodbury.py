@@ -11,7 +11,7 @@ from torch import Tensor
 from headwater.checks import check_shape
 from headwater.curvature import ROWS, LinearOperator
 from headwater.curvature.grouped import as_gradients
-from headwater.curvature.rows import BlockSource, rows_of
+from headwater.curvature.row_operator import BlockSource, rows_of
 from headwater.gradients import Gradients
 from headwater.memory import check_memory
 from headwater.solvers.damping import Damping

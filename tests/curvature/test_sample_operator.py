@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headwater.curvature import Hessian
-from headwater.curvature.sample_operator import SampleTable
+from headwater.curvature.sample_table import SampleTable
 from tests import reference
 from tests.problems import PROBLEMS, select, split
 from tests.systems import gradients_of, row_operator

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from headwater import targets
-from headwater.curvature import EmpiricalFisher, MarginGaussNewton, SampleCurvature
+from headwater.curvature import EmpiricalFisher, MarginGaussNewton, OuterProductCurvature
 from headwater.solvers import Explicit, Solver, Woodbury
 from tests import reference
 from tests.laws.row import Row, cg, damped, influence
 from tests.problems import Problem
 
 
-def _curvature(problem: Problem, model: nn.Module, curvature: SampleCurvature | None) -> Tensor:
+def _curvature(
+    problem: Problem, model: nn.Module, curvature: OuterProductCurvature | None
+) -> Tensor:
     if curvature is None:
         return reference.hessian(model, problem.loss, problem.train)
     if isinstance(curvature, EmpiricalFisher):
@@ -25,7 +27,7 @@ def _curvature(problem: Problem, model: nn.Module, curvature: SampleCurvature | 
 
 
 def _influence(
-    solver: Callable[[float], Solver], curvature: SampleCurvature | None, leave_one_out: float
+    solver: Callable[[float], Solver], curvature: OuterProductCurvature | None, leave_one_out: float
 ) -> Row:
     scores = damped(lambda problem, model: _curvature(problem, model, curvature))
     return influence(solver, curvature, scores, leave_one_out)

@@ -1,8 +1,7 @@
-"""Operators that are means over training samples, and the choice of some of the samples."""
+"""The training samples in memory, to be found by number."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -17,32 +16,12 @@ from headwater.batches import (
     structure,
     with_sample_tensors,
 )
-from headwater.curvature.operator import LinearOperator
 
-__all__ = ["SampleOperator", "SampleTable", "joined"]
-
-
-class SampleOperator(LinearOperator):
-    """C = (1/n) Σ_i C_i, one term per training sample."""
-
-    n: int
-    """The number of training samples."""
-
-    @abstractmethod
-    def on(self, samples: Tensor) -> LinearOperator:
-        """Return (1/b) Σ_{i ∈ samples} C_i for b sample numbers in ascending order."""
+__all__ = ["SampleTable", "joined"]
 
 
 class SampleTable:
-    """Batches kept in memory, joined where they are alike, so that samples are found by number.
-
-    Args:
-        batches: in order.
-
-    Example:
-        >>> SampleTable([torch.arange(3), torch.arange(3, 5)]).select(torch.tensor([1, 4]))
-        [tensor([1, 4])]
-    """
+    """Batches kept in memory, joined where they are alike, so that samples are found by number."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self.parts = [joined(list(same)) for _, same in groupby(batches, structure)]
@@ -50,10 +29,7 @@ class SampleTable:
         self.n, self._ends = int(ends[-1]) if len(ends) else 0, ends
 
     def select(self, samples: Tensor) -> list[Batch]:
-        """Return some samples as few batches: of one, where all that hold them are alike.
-
-        Args:
-            samples: numbers of samples, (b,), in ascending order.
+        """Return samples (b,), in ascending order, as few batches: one, where all of them are alike.
 
         Raises:
             IndexError: if a number is not that of a sample.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -10,11 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from headwater.curvature.operator import LinearOperator
-from headwater.curvature.sample_operator import SampleOperator
+from headwater.curvature.operator import LinearOperator, SampleOperator
 from headwater.gradients import Gradients, Scheme, concatenate
 from headwater.kernels import exact_products
-from headwater.memory import LARGE, check_memory, default_budget, row_blocks
+from headwater.memory import CACHED, LARGE, check_memory, default_budget, row_blocks
 
 __all__ = ["BlockSource", "KeptBlocks", "RowOperator", "exact_inner", "group_products", "rows_of"]
 
@@ -24,7 +23,7 @@ class BlockSource(Protocol):
 
     @property
     def n(self) -> int:
-        """The number of gradients."""
+        """Their number."""
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the gradients in order."""
@@ -38,7 +37,7 @@ class KeptBlocks:
 
     @property
     def n(self) -> int:
-        """The number of gradients."""
+        """Their number."""
         return sum(len(block) for block in self.blocks)
 
     def train_blocks(self) -> Iterator[Gradients]:
@@ -57,11 +56,7 @@ class RowOperator(SampleOperator):
         source: the gradients g, n of them.
         scale: ρ, (n,).
         samples: how many rows, the first ones, are the gradients of training samples; default: all.
-        budget: bytes that gradients may take while they are multiplied; default: a share of what is
-            free.
-
-    Raises:
-        ValueError: if there is no gradient, or not one factor for each.
+        budget: bytes that gradients may take while they are multiplied; default: a share of the free.
 
     Example:
         >>> g = Gradients.of_vectors(torch.eye(2))
@@ -88,12 +83,7 @@ class RowOperator(SampleOperator):
 
     @classmethod
     def of(cls, gradients: Gradients, scale: Tensor | None = None) -> RowOperator:
-        """Return the operator of gradients in memory; ρ = 1 by default.
-
-        Example:
-            >>> RowOperator.of(Gradients.of_vectors(torch.eye(2))).trace()
-            1.0
-        """
+        """Return the operator of gradients in memory; ρ = 1 by default."""
         rho = gradients.values.new_ones(len(gradients)) if scale is None else scale
         return cls(KeptBlocks((gradients,)), rho)
 
@@ -107,18 +97,19 @@ class RowOperator(SampleOperator):
         """The groups of parameters."""
         return self._kind[0]
 
-    @property
-    def size(self) -> int:
+    # What is read of the first block is read when it is first asked for.
+    @cached_property
+    def size(self) -> int:  # type: ignore[override]
         """The number of parameters."""
         return self.scheme.layout.size
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """float32 or float64, that of the gradients."""
+    @cached_property
+    def dtype(self) -> torch.dtype:  # type: ignore[override]
+        """That of the gradients."""
         return self._kind[1]
 
-    @property
-    def device(self) -> torch.device:
+    @cached_property
+    def device(self) -> torch.device:  # type: ignore[override]
         """Where the gradients are."""
         return self._kind[2]
 
@@ -185,21 +176,19 @@ class RowOperator(SampleOperator):
                 parts.append(block[inside - rows.start])
         return concatenate(parts)
 
-    def blocks(self, width: int = 1) -> Iterator[tuple[Gradients, slice]]:
+    def blocks(
+        self, width: int = 1, numbers: Mapping[str, int] = CACHED, least: int = 16
+    ) -> Iterator[tuple[Gradients, slice]]:
         """Yield blocks of gradients, so few that as many rows of a width fit, and their rows."""
         start = 0
         for block in self.source.train_blocks():
-            for part in row_blocks(len(block), width, block.device, least=16):
+            for part in row_blocks(len(block), width, block.device, numbers=numbers, least=least):
                 yield block[part], slice(start + part.start, start + part.stop)
             start += len(block)
 
     def formed(self) -> Iterator[tuple[Tensor, slice]]:
         """Yield blocks of gradients as vectors (b, p), and their rows."""
-        start = 0
-        for block in self.source.train_blocks():
-            for part in row_blocks(len(block), self.size, block.device, numbers=LARGE):
-                yield block[part].dense(), slice(start + part.start, start + part.stop)
-            start += len(block)
+        return ((g.dense(), rows) for g, rows in self.blocks(self.size, LARGE, least=1))
 
     def panels(self) -> Iterator[tuple[Gradients, slice]]:
         """Yield the gradients in as few blocks as the budget allows, and their rows."""
@@ -216,11 +205,7 @@ class RowOperator(SampleOperator):
 
 
 def group_products(left: Gradients, right: Gradients) -> Iterator[Tensor]:
-    """Yield ⟨g_i, g'_j⟩ over one group after the other, (n, m), without TF32.
-
-    Raises:
-        ValueError: if these are gradients of different parameters.
-    """
+    """Yield ⟨g_i, g'_j⟩ over one group after the other, (n, m), without TF32; refuse other groups."""
     if left.scheme != right.scheme:
         raise ValueError(
             "inner products need gradients of the same groups of parameters, got "
@@ -242,11 +227,7 @@ def exact_inner(left: Gradients, right: Gradients) -> Tensor:
 
 
 def rows_of(operator: LinearOperator, solver: str) -> RowOperator:
-    """Return the operator if it is made of rows.
-
-    Raises:
-        TypeError: if it is not.
-    """
+    """Return the operator, or raise TypeError if it is not made of rows."""
     if not isinstance(operator, RowOperator):
         raise TypeError(
             f"{solver} needs an operator made of rows (RowOperator), got {type(operator).__name__}; "

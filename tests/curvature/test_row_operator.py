@@ -1,4 +1,4 @@
-"""Curvature made of one row a sample, against sums of outer products and closed forms."""
+"""Curvature made of rows, against sums of outer products and closed forms."""
 
 from __future__ import annotations
 
