@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,18 +19,8 @@ def direction(
 ) -> float:
     """Return +1 for a target that rises when the loss falls, -1 for one that falls with it.
 
-    The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the logits of the model. A method that values how much a
-    training sample *helps* a prediction multiplies its value by it: +1 for margin, logit and
+    The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the logits of the model: +1 for margin, logit and
     log-probability, -1 for the loss. Cost: two passes over the output.
-
-    Args:
-        model: the model at one checkpoint.
-        loss: ℓ(model, batch) -> (batch,).
-        target: f(model, batch) -> (batch,).
-        batch: the samples that show the sign.
-
-    Returns:
-        +1.0 or -1.0.
 
     Raises:
         ValueError: if the target rises at some samples and falls at others, or at none does either.
@@ -74,7 +62,7 @@ def _output_gradients(model: BoundModel, function: SampleFunction, batch: Batch)
         return replace_logits(output, outputs[-1].clone())
 
     n = batch_size(batch)
-    with torch.enable_grad(), _hooked(model.module, hook):
+    with torch.enable_grad(), model.module.register_forward_hook(hook):
         values = model.values(function, batch)
     if not outputs or any(z.ndim == 0 or len(z) != n for z in outputs):
         raise ValueError(
@@ -85,12 +73,3 @@ def _output_gradients(model: BoundModel, function: SampleFunction, batch: Batch)
         return torch.cat([torch.zeros_like(z).flatten(1) for z in outputs], 1).detach()
     found = torch.autograd.grad(values.sum(), outputs, allow_unused=True, materialize_grads=True)
     return torch.cat([gradient.flatten(1) for gradient in found], 1)
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Any) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

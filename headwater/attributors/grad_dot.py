@@ -49,10 +49,6 @@ class TracInCP(GradDot):
     scores[i, j] = - Σ_c η_c ⟨∇f_j(θ_c), ∇ℓ_i(θ_c)⟩, η_c the learning rate in force at checkpoint c.
     Self-influence: Σ_c η_c ‖∇ℓ_i(θ_c)‖². Cost: that of Grad-Dot, times the number of checkpoints.
 
-    Args:
-        task: checkpoints of one run, in any order.
-        learning_rates: η_c, one per checkpoint.
-
     Raises:
         ValueError: if there is not one learning rate per checkpoint.
 
@@ -78,9 +74,6 @@ class GradCos(GradientAttributor):
     """Score by the cosine of the angle between gradients: P = I, both sides of unit length.
 
     scores[i, j] = -⟨∇f_j, ∇ℓ_i⟩ / (‖∇f_j‖ ‖∇ℓ_i‖), 0 where a gradient is zero. Self-influence: 1.
-
-    Reference:
-        Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:

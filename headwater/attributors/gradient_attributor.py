@@ -65,11 +65,7 @@ class GradientAttributor(Attributor):
 
 
 def _weak(represent: Represent) -> Represent:
-    """Return a method that does not hold its object.
-
-    In a circle with its sources, an attributor would keep the memory of their gradients until Python
-    looks for circles.
-    """
+    """Return a method that does not hold its object: else its sources live until a garbage collection."""
     method = weakref.WeakMethod(represent)
 
     def call(gradients: Gradients, checkpoint: int) -> Gradients:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from headwater.attributors.feature_attributor import Describe
 from headwater.attributors.features import FeatureReader
 from headwater.attributors.method import Rows
-from headwater.attributors.pairwise import Describe, PairwiseAttributor, sides
+from headwater.attributors.pairwise import DirectedAttributor
 from headwater.batches import Batch, sample_tensors
 from headwater.checks import check_positive
 from headwater.gradients.source import GradientSource
@@ -21,7 +22,7 @@ from headwater.task import AttributionTask
 __all__ = ["KNNShapley", "neighbour_shapley"]
 
 
-class KNNShapley(PairwiseAttributor):
+class KNNShapley(DirectedAttributor):
     """Share the probability that the k nearest neighbours give the right label among the samples.
 
     v(i, j) is the Shapley value of i in the game ν_j(S) = (1/k) Σ_{r ≤ min(k, |S|)} 1[y_(r) = y_j],
@@ -76,19 +77,12 @@ class KNNShapley(PairwiseAttributor):
         read = FeatureReader(source.model, self.task.loss, self.layer)
         return lambda batch: {"feature": read(batch).inputs, "label": labels_of(batch)}
 
-    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
-        """Return v(i, j) for all training samples, (n, m), in the dtype of the features."""
-        blocks = [values.T.to(train["feature"].dtype) for _, values in self._blocks(train, test)]
-        return torch.cat(blocks, 1)
-
-    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
-        """Return v(i, i)."""
-        return torch.cat([v[:, rows].diagonal() for rows, v in self._blocks(train, train)])
-
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"values": v (n, m), "direction": d}."""
-        train, test, _ = sides(super().solve(source, state))
-        return {"values": self.value(train, test), "direction": state["direction"]}
+        """Return {"values": v (n, m) in the dtype of the features, "direction": d}."""
+        blocks = [
+            v.T.to(state["feature"].dtype) for _, v in self._blocks(state, self.tests(source))
+        ]
+        return {"values": torch.cat(blocks, 1), "direction": state["direction"]}
 
     def solved_width(self, source: GradientSource) -> int:
         """Return n: the values of all training samples."""
@@ -99,6 +93,10 @@ class KNNShapley(PairwiseAttributor):
         values, sign = solved["values"], float(solved["direction"])
         for rows in row_blocks(len(values), values.shape[1], values.device, numbers=LARGE):
             yield rows, values[rows] * sign
+
+    def self_score(self, source: GradientSource, state: State) -> Tensor:
+        """Return v(i, i)."""
+        return torch.cat([v[:, rows].diagonal() for rows, v in self._blocks(state, state)])
 
     def _blocks(
         self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]
@@ -126,14 +124,6 @@ def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Ten
 
     Returns:
         float64 (m, n), in the order of the training samples.
-
-    Reference:
-        Jia et al., Efficient Task-Specific Data Valuation for Nearest Neighbor Algorithms, VLDB 2019.
-
-    Example:
-        >>> near_to_far = torch.tensor([[0.1, 0.2]])
-        >>> neighbour_shapley(near_to_far, torch.tensor([[True, True]]), neighbours=1).tolist()
-        [[0.5, 0.5]]
     """
     order = distance.argsort(dim=1, stable=True)
     found = matches.gather(1, order).to(torch.float64)

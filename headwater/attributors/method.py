@@ -25,11 +25,7 @@ Rows = tuple[slice, Tensor]
 
 
 class Method(ABC):
-    """The choices of a method, at one checkpoint after the other.
-
-    Args:
-        task: model, loss, target and checkpoints; an ensemble has several checkpoints.
-    """
+    """The choices of a method, at one checkpoint after the other."""
 
     def __init__(self, task: AttributionTask) -> None:
         self.task = task

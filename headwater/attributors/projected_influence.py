@@ -28,10 +28,6 @@ class ProjectedInfluence(InfluenceFunction):
 
     Raises:
         ValueError: if the damping is negative, or the blocks do not fit the projection.
-
-    Reference:
-        Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
-        Functions, 2024.
     """
 
     def __init__(
@@ -54,13 +50,8 @@ def logra(
 ) -> ProjectedInfluence:
     """Return LoGra: two-sided random projections of each layer, and a Fisher matrix of each.
 
-    Args:
-        task: any loss, target and checkpoints.
-        dimension_in: k_in, of the inputs of each layer.
-        dimension_out: k_out, of the output gradients of each layer.
-        damping: λ.
-        seed: of the projections.
-        blocks: 1 for one Fisher matrix of all layers together.
+    The inputs of each layer are projected to `dimension_in` numbers, its output gradients to
+    `dimension_out`; blocks=1 is one Fisher matrix of all layers together.
 
     Reference:
         Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
@@ -87,13 +78,7 @@ def grass(
 ) -> ProjectedInfluence:
     """Return GraSS: masked gradients brought to k dimensions by a sparse projection.
 
-    Args:
-        task: any loss, target and checkpoints.
-        dimension: k.
-        damping: λ.
-        blowup: coordinates kept for each dimension.
-        seed: of mask and projection.
-        blocks: number of diagonal blocks of the Fisher matrix.
+    The mask keeps `blowup` coordinates for each dimension.
 
     Reference:
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
@@ -111,19 +96,6 @@ def factgrass(
     seed: int = 0,
     blocks: Blocks = "layers",
 ) -> ProjectedInfluence:
-    """Return FactGraSS: GraSS on the factors of each layer, which forms no gradient.
-
-    Args:
-        task: any loss, target and checkpoints.
-        dimension: k of each layer.
-        damping: λ.
-        blowup: entries kept for each dimension.
-        seed: of masks and projections.
-        blocks: 1 for one Fisher matrix of all layers together.
-
-    Reference:
-        Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
-        Projection, NeurIPS 2025.
-    """
+    """Return FactGraSS: `grass` on the factors of each layer, k dimensions each; it forms no gradient."""
     projection = FactGraSS(dimension, blowup, seed=seed)
     return ProjectedInfluence(task, projection, damping, blocks)

@@ -28,7 +28,7 @@ class Unrolling(TrajectoryAttributor):
 
     Args:
         task: the ends of the runs.
-        runs: one run per checkpoint, each anything that `reversed` takes: a list, or a `TrainingRun`.
+        runs: one run per checkpoint, anything that `reversed` takes: a list, or a `TrainingRun`.
 
     Raises:
         ValueError: if there is not one run per checkpoint, or a step names samples that do not exist.
