@@ -58,10 +58,7 @@ class Attributor(Method):
         return [self.prepare(source) for source in sources]
 
     def cache(self, train_loader: Iterable[Batch]) -> Self:
-        """Compute everything that depends on the training data only, and return this attributor.
-
-        Args:
-            train_loader: batches of training samples in a fixed order.
+        """Compute all that depends on the training data only, batches in a fixed order; return self.
 
         Raises:
             ValueError: if the loader shuffles or cannot be read twice, or the task does not fit; what

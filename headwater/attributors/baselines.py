@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headwater.attributors.feature_attributor import Describe
+from headwater.attributors.feature_attributor import Describe, PairwiseAttributor
 from headwater.attributors.features import FeatureReader
-from headwater.attributors.pairwise import PairwiseAttributor
 from headwater.batches import Batch, sample_tensors
 from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
@@ -54,13 +53,6 @@ class LabelMatch(PairwiseAttributor):
 
     v(i, j) = 1 if y_i = y_j, else 0. Scores have the sign of `DirectedAttributor`, no unit.
     Self-influence: 1. Cost: one read of the data, whose batches are (inputs, labels).
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> LabelMatch(task).cache(train).attribute(train, train).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
     """
 
     def describer(self, source: GradientSource) -> Describe:

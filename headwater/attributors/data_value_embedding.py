@@ -9,7 +9,6 @@ from torch import Tensor
 
 from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor
 from headwater.gradients import Gradients
-from headwater.gradients.source import GradientSource
 from headwater.projections import GradientProjection
 from headwater.task import AttributionTask
 from headwater.trajectory import Step
@@ -23,17 +22,18 @@ class DataValueEmbedding(TrajectoryAttributor):
     For θ_{t+1} = θ_t - (η_t/|B_t|) Σ_{i∈B_t} ∇ℓ_i(θ_t) the effect of sample i on f_j through step t is
     -(η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, u_{j,T} = ∇f_j(θ_T) and u_{j,t} = (I - η_t H_t)₊ u_{j,t+1}.
     scores[i, j] is the sum over the steps that saw i, the change of f_j because they did, in its
-    unit. Self-influence: minus the score of a sample for its own loss; not always ≥ 0.
+    unit. Self-influence may be negative.
 
-    The Hessian H_t of the batch is its empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ, good where residuals
+    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch, near its Hessian where residuals
     have the size that the loss expects. (·)₊ sets negative eigenvalues to zero: a step that would
-    overshoot along a direction (η_t λ > 1) forgets what was there before. It changes nothing where
-    I - η_t H_t is positive; elsewhere, as with momentum, products of I - η_t H_t grow beyond all bounds.
+    overshoot along a direction (η_t λ > 1) forgets what was there before, where products of
+    I - η_t H_t would grow beyond all bounds. Momentum is taken as the rate η/(1-β), see `Step`; dropout is
+    off.
 
     Without a projection u is carried in the space of parameters, (m, p), and every call of
     `attribute` goes back through the run: O(T |B| p m). With one of dimension k the embeddings
     Σ_t (η_t/|B_t|) (…) P∇ℓ_i(θ_t) (n, k) are made in `cache`, O(T |B| k²) beside the gradients, and
-    new test samples cost one product. Momentum is taken as the rate η/(1-β), see `Step`; dropout is off.
+    new test samples cost one product.
 
     Args:
         task: one checkpoint, the end of the run.
@@ -53,7 +53,6 @@ class DataValueEmbedding(TrajectoryAttributor):
         steps: Reversible[Step],
         projection: GradientProjection | None = None,
     ) -> None:
-        super().__init__(task)
         if len(task.checkpoints) != 1:
             raise ValueError(
                 "DataValueEmbedding follows one run to its end, got "
@@ -61,11 +60,8 @@ class DataValueEmbedding(TrajectoryAttributor):
             )
         if isinstance(steps, Sized) and len(steps) == 0:
             raise ValueError("steps must hold the steps of the run, got none; see TrainingRun")
-        self.steps, self.projection = steps, projection
-
-    def run(self, source: GradientSource) -> Reversible[Step]:
-        """Return the one run there is."""
-        return self.steps
+        super().__init__(task, [steps])
+        self.projection = projection
 
     @property
     def embeds(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_finite
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["FeatureReader", "Features", "features", "values_at"]
+__all__ = ["FeatureReader", "Features", "values_at"]
 
 
 @dataclass(frozen=True)
@@ -26,58 +27,16 @@ class Features:
     outputs: Tensor
 
 
-def features(
-    model: BoundModel, function: SampleFunction, batch: Batch, layer: str | None = None
-) -> Features:
-    """Return what goes into a Linear layer and what comes out of it, without a graph.
+class FeatureReader:
+    """Return what goes into a Linear layer and what comes out of it, for one batch after the other.
 
     Of a layer that is called more than once the last call counts. Cost: one forward pass.
 
     Args:
         model: the model at one checkpoint.
         function: calls the model on a batch as in training: the loss, or the target.
-        batch: n samples.
         layer: the module's name, nested names as in ``named_modules``; default: the Linear module
             that the forward pass calls last.
-
-    Raises:
-        ValueError: if there is no such layer, it is not called, or it sees several rows per sample.
-    """
-    batch = to_device(batch, model.device)
-    candidates = _linear_modules(model.module, layer)
-    calls: list[tuple[str, Tensor, Tensor]] = []  # only the last one
-
-    def record(name: str) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            # Copies: what follows may change them in place.
-            calls[:] = [(name, args[0].detach().clone(), output.detach().clone())]
-
-        return hook
-
-    with torch.no_grad(), ExitStack() as hooks:
-        for name, module in candidates.items():
-            hooks.enter_context(module.register_forward_hook(record(name)))
-        model.values(function, batch)
-    if not calls:
-        raise ValueError(
-            f"the loss must call the Linear layer whose input are the features, {layer or 'any'}, "
-            f"got no call; name one of {', '.join(candidates)} with layer="
-        )
-    ((name, inputs, outputs),) = calls
-    n = batch_size(batch)
-    if inputs.ndim != 2 or len(inputs) != n:
-        raise ValueError(
-            f"the layer of the features must see one row per sample, ({n}, d), got "
-            f"{tuple(inputs.shape)} in {name!r}; name a layer after the positions are pooled with layer="
-        )
-    return Features(name, candidates[name].bias is not None, inputs, outputs)
-
-
-class FeatureReader:
-    """Return the `features` of one batch after the other, all of the same layer.
-
-    Raises:
-        ValueError: if a feature is not finite, or of another layer than before; see also `features`.
     """
 
     def __init__(
@@ -89,7 +48,25 @@ class FeatureReader:
         self._found: str | None = None
 
     def __call__(self, batch: Batch) -> Features:
-        found = features(self.model, self.function, batch, self.layer)
+        """Return the features of the next batch, without a graph.
+
+        Raises:
+            ValueError: if there is no such layer, it is not called, sees several rows per sample or is
+                another than before, or a feature is not finite.
+        """
+        batch, n = to_device(batch, self.model.device), batch_size(batch)
+        found, candidates = self._last_call(batch)
+        if found is None:
+            raise ValueError(
+                f"the loss must call the Linear layer whose input are the features, "
+                f"{self.layer or 'any'}, got no call; name one of {', '.join(candidates)} with layer="
+            )
+        if found.inputs.ndim != 2 or len(found.inputs) != n:
+            raise ValueError(
+                f"the layer of the features must see one row per sample, ({n}, d), got "
+                f"{tuple(found.inputs.shape)} in {found.layer!r}; name a layer after the positions are "
+                "pooled with layer="
+            )
         check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self.done)
         if self._found not in (None, found.layer):
             raise ValueError(
@@ -97,8 +74,24 @@ class FeatureReader:
                 f"{found.layer!r}; name it with layer="
             )
         self._found = found.layer
-        self.done += len(found.inputs)
+        self.done += n
         return found
+
+    def _last_call(self, batch: Batch) -> tuple[Features | None, dict[str, nn.Linear]]:
+        """Return the last call of one of the layers that may be meant, and these."""
+        candidates = _linear_modules(self.model.module, self.layer)
+        last: Features | None = None
+
+        def record(name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            nonlocal last  # copies: what follows may change them in place
+            inputs, outputs = args[0].detach().clone(), output.detach().clone()
+            last = Features(name, module.bias is not None, inputs, outputs)
+
+        with torch.no_grad(), ExitStack() as hooks:
+            for name, module in candidates.items():
+                hooks.enter_context(module.register_forward_hook(partial(record, name)))
+            self.model.values(self.function, batch)
+        return last, candidates
 
 
 def values_at(

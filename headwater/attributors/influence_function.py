@@ -31,7 +31,7 @@ from headwater.solvers import LearnedProjection, Solver, State
 from headwater.solvers.damping import is_relative, resolve
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["InfluenceFunction", "Norm"]
+__all__ = ["InfluenceFunction", "RelatIF"]
 
 log = logging.getLogger(__name__)
 Weights = Literal["own", "averaged"]
@@ -54,12 +54,10 @@ class InfluenceFunction(GradientAttributor):
     A norm divides scores and self-influence of sample i by the size of its own effect, at each
     checkpoint: N_i = √(∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i) for "loss", N_i = ‖(C + λI)^-1 ∇ℓ_i‖ for "parameters".
 
-    Damping is in the unit of C, a mean over samples. A curvature of L2-regularised training does not
-    contain weight decay: add it to the damping.
-
     Args:
         task: model, loss, target and checkpoints.
-        solver: how (C + λI)^-1 is applied, with its damping λ: a number, or relative to C.
+        solver: how (C + λI)^-1 is applied, with its damping λ: a number in the unit of C, or relative to
+            it. C does not contain the weight decay of training: add it to the damping.
         curvature: C; default: the exact Hessian, or the empirical Fisher for a solver that asks for
             rows (`Woodbury`, `DataInf`) and for a projection.
         projection: P, random or learned; default: none. With dimension "auto" it gets 15 times the
@@ -254,3 +252,47 @@ class InfluenceFunction(GradientAttributor):
         solver = resolve(self.solver, mean)
         log.info("damping %.3g at checkpoint %d", solver.shift, source.index)
         return solver, operator
+
+
+class RelatIF(InfluenceFunction):
+    """Divide the influence of a sample by how much it changes the model at all.
+
+    scores[i, j] = -(1/n) ∇f_jᵀ P ∇ℓ_i / N_i with P = (C + λI)^-1 and
+
+    - norm "loss": N_i = √(∇ℓ_iᵀ P ∇ℓ_i), for a given change of the sample's own loss;
+    - norm "parameters": N_i = ‖P ∇ℓ_i‖, for a given change of the parameters,
+
+    at each checkpoint, averaged over checkpoints afterwards. Samples of great effect on everything
+    (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
+    the score 0. Self-influence is divided alike: √(∇ℓ_iᵀ P ∇ℓ_i) / n for the norm "loss".
+    The scores have the unit of f over that of the norm: they rank, they predict no change. The other
+    arguments are those of `InfluenceFunction`. Cost: as influence, and one more solution per training
+    sample (`Woodbury`, `DataInf`: matrix products).
+
+    Raises:
+        ValueError: if P is not positive at a sample, as it may be with an exact Hessian.
+
+    Reference:
+        Barshan, Brunet and Dziugaite, RelatIF: Identifying Explanatory Training Examples via Relative
+        Influence, AISTATS 2020.
+
+    Example:
+        >>> from headwater.solvers import Explicit
+        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> task = AttributionTask(model, f, checkpoints=[{"weight": torch.ones(1, 1)}])
+        >>> x = [torch.tensor([[1.0], [2.0]])]  # ∇ℓ = x², H = mean x² = 2.5: N = x² / √3
+        >>> method = RelatIF(task, Explicit(damping=0.5)).cache(x)
+        >>> [[round(float(s), 3) for s in row] for row in method.attribute(x, x)]  # -x_j² / (2 √3)
+        [[-0.289, -1.155], [-0.289, -1.155]]
+    """
+
+    def __init__(
+        self,
+        task: AttributionTask,
+        solver: Solver,
+        curvature: Curvature | None = None,
+        norm: Norm = "loss",
+        projection: GradientProjection | LearnedProjection | None = None,
+    ) -> None:
+        super().__init__(task, solver, curvature, projection, norm=norm)

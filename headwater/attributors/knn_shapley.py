@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from headwater.attributors.feature_attributor import Describe
+from headwater.attributors.feature_attributor import Describe, DirectedAttributor
 from headwater.attributors.features import FeatureReader
 from headwater.attributors.method import Rows
-from headwater.attributors.pairwise import DirectedAttributor
 from headwater.batches import Batch, sample_tensors
 from headwater.checks import check_positive
 from headwater.gradients.source import GradientSource
@@ -27,9 +26,8 @@ class KNNShapley(DirectedAttributor):
 
     v(i, j) is the Shapley value of i in the game ν_j(S) = (1/k) Σ_{r ≤ min(k, |S|)} 1[y_(r) = y_j],
     (r) the r-th nearest of S to x_j: Σ_i v(i, j) is the share of right labels among the k nearest of
-    all samples. Scores are v where the target rises as the loss falls and -v for the loss; their
-    unit is a probability. Self-influence is v(i, i) ≥ 0; between equal distances the sample
-    that comes first is the nearer.
+    all samples. Scores have the sign of `DirectedAttributor`; their unit is a probability. Between
+    equal distances the sample that comes first is the nearer.
 
     Cost: one forward pass; O(n m d) for distances and O(n m log n) to sort them, a block of test
     samples at a time; it holds the features of the training samples and one value per pair.
@@ -112,18 +110,11 @@ class KNNShapley(DirectedAttributor):
 
 
 def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Tensor:
-    """Return the Shapley values of all training samples in the nearest-neighbour game of each row.
+    """Return the Shapley values of all training samples in each test sample's game, float64 (m, n).
 
     With samples sorted by distance, m_(r) = 1[label right] and m_(n+1) = 0:
-    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum per row.
-
-    Args:
-        distance: of test sample j to training sample i, or anything that sorts alike, (m, n).
-        matches: whether their labels are the same, bool (m, n).
-        neighbours: k.
-
-    Returns:
-        float64 (m, n), in the order of the training samples.
+    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum per row of
+    `distance` (m, n), or of anything that sorts alike; `matches` (m, n) says whose labels are the same.
     """
     order = distance.argsort(dim=1, stable=True)
     found = matches.gather(1, order).to(torch.float64)
@@ -139,4 +130,4 @@ def _flat_inputs(batch: Batch) -> Tensor:
     labels, dtype = labels_of(batch), torch.get_default_dtype()
     inputs = [t for t in sample_tensors(batch) if t is not labels]
     kept = [t if t.is_floating_point() else t.to(dtype) for t in inputs]
-    return torch.cat([t.flatten(1) if t.ndim > 1 else t[:, None] for t in kept], 1)
+    return torch.cat([t.reshape(len(t), -1) for t in kept], 1)

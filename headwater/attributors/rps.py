@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from headwater.attributors.feature_attributor import Describe, FeatureAttributor, described
-from headwater.attributors.features import FeatureReader, Features, features, values_at
+from headwater.attributors.features import FeatureReader, Features, values_at
 from headwater.attributors.method import Rows
 from headwater.attributors.softmax_regression import fit_softmax
 from headwater.batches import Batch
@@ -31,11 +31,9 @@ class RPS(FeatureAttributor):
     sample i adds to the target scores[i, j] = ⟨∂f_j/∂z_j, α_i⟩ ⟨x_i, x_j⟩, in the unit of f to first
     order. Self-influence: what i takes from its own loss, -⟨∂ℓ_i/∂z_i, α_i⟩‖x_i‖².
 
-    q are the model's own predictions: the samples that its answers rest on, not those its labels
-    have moved; self-influence may then be negative. Or q are the labels: P = I/(2λn) in the
-    formula of all methods, and self-influence is ‖∇ℓ_i‖²/(2λn) ≥ 0.
-
-    Cost: one forward pass, and a convex problem in C(d + 1) numbers that Newton's method solves.
+    q are the model's own predictions, and self-influence may be negative; or they are the labels:
+    P = I/(2λn) in the formula of all methods, and self-influence is ‖∇ℓ_i‖²/(2λn) ≥ 0. Cost: one forward
+    pass, and a convex problem in C(d + 1) numbers that Newton's method solves.
 
     Args:
         task: its loss must be the cross-entropy of the output of the layer.
@@ -68,7 +66,7 @@ class RPS(FeatureAttributor):
 
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a loss that is not the cross-entropy of the output of the layer."""
-        found = features(source.model, self.task.loss, batch, self.layer)
+        found = FeatureReader(source.model, self.task.loss, self.layer)(batch)
         self._label_probabilities(source, batch, found, 0)
 
     def describer(self, source: GradientSource) -> Describe:

@@ -20,7 +20,7 @@ from headwater.gradients.source import GradientSource
 from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.progress import track
 from headwater.solvers import State
-from headwater.task import BoundModel, SampleFunction
+from headwater.task import AttributionTask, BoundModel, SampleFunction
 from headwater.trajectory import Step, model_at
 
 __all__ = ["Passage", "TrajectoryAttributor"]
@@ -33,12 +33,8 @@ COPIES = 4
 class Passage:
     """A step of the run, on the way back through it.
 
-    Args:
-        step: its parameters, rate and samples.
-        model: the model before it.
-        batches: its samples.
-        gradients: g_i, their gradients in the space of u, (b, k).
-        products: (η/|B|) ⟨g_i, u_j⟩, (b, m).
+    With the model before it, its samples, their gradients g_i in the space of u, (b, k), and their
+    products (η/|B|) ⟨g_i, u_j⟩, (b, m).
     """
 
     step: Step
@@ -57,11 +53,23 @@ class TrajectoryAttributor(Attributor):
 
     The training samples are held in memory, whatever the budget, so that their loader is read once, in
     `cache`. Where u does not fit into a quarter of the budget, test samples follow the run in blocks.
+
+    Args:
+        task: the ends of the runs.
+        runs: one per checkpoint, anything that `reversed` takes: a list, or a `TrainingRun`.
+
+    Raises:
+        ValueError: if there is not one run per checkpoint, or a step names samples that do not exist.
     """
 
-    @abstractmethod
-    def run(self, source: GradientSource) -> Reversible[Step]:
-        """Return the run that ends at a checkpoint."""
+    def __init__(self, task: AttributionTask, runs: Sequence[Reversible[Step]]) -> None:
+        super().__init__(task)
+        if len(runs) != len(task.checkpoints):
+            raise ValueError(
+                f"{type(self).__name__} needs one run per checkpoint, got {len(runs)} for "
+                f"{len(task.checkpoints)} checkpoints; see headwater.benchmark.replay"
+            )
+        self.runs = list(runs)
 
     @abstractmethod
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
@@ -87,7 +95,7 @@ class TrajectoryAttributor(Attributor):
 
     def prepare(self, source: GradientSource) -> State:
         """Check the data and the steps, and return {"embedding": (n, k)} where there is one."""
-        done, run = 0, self.run(source)
+        done, run = 0, self.runs[source.index]
         for batch in source.batches:
             for tensor in tensors_of(batch):
                 check_finite("the data", tensor, done)
@@ -120,7 +128,7 @@ class TrajectoryAttributor(Attributor):
 
     def _effects(self, source: GradientSource, u: Tensor | None) -> Tensor:
         """Return Σ_t (η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, (n, m), see `_back`."""
-        effects = torch.zeros(0)
+        effects = torch.zeros(0) if u is None else u.new_zeros(source.n, len(u))
         for rows, products in self._back(source, u):
             if not len(effects):
                 effects = products.new_zeros(source.n, products.shape[1])
@@ -133,7 +141,7 @@ class TrajectoryAttributor(Attributor):
         It starts from u (m, k), which is changed; from all k unit vectors if that is None.
         """
         samples = SampleTable(source.batches)
-        capture, run = GradientCapture(source.model, self.task.loss), self.run(source)
+        capture, run = GradientCapture(source.model, self.task.loss), self.runs[source.index]
         total = len(run) if isinstance(run, Sized) else None
         for step in track(reversed(run), "steps of the run", total):
             rows = _rows_of(step, samples.n)

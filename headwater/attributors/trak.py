@@ -29,12 +29,11 @@ class TRAK(InfluenceFunction):
 
     Args:
         task: its target must be the margin of its loss; checkpoints are independently trained models.
-        projection: random, or learned (`ArnoldiProjection`: the Hessian's leading directions, kept in
-            the state); None where the gradients are projected already.
+        projection: random, or learned (`ArnoldiProjection`: the Hessian's leading directions); None
+            where the gradients are projected already.
         damping: λ ≥ 0, in the unit of C: what is added to ΦᵀΦ is n λ.
         blocks: number or sizes of the diagonal blocks of C; "layers": one per layer.
-        soft_threshold: fraction of the training samples whose score for a test sample is kept, see
-            `soft_threshold`; None: all.
+        soft_threshold: fraction of the training samples whose score for a test sample is kept; None: all.
 
     Raises:
         ValueError: if the damping is negative, or the target is not the margin of the loss.
@@ -74,15 +73,10 @@ class ExactTRAK(InfluenceFunction):
     scores[i, j] = mean_c[ (1/n) ∇m_jᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ].
 
     It is TRAK with infinitely many projections, and with the weights p(1-p) of the Newton step that TRAK
-    leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. With its own weights a
-    sample has nearly 0 wherever a model was trained on it, so that models trained on subsets hardly see
-    their own samples. Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost:
-    one n × n Cholesky factorisation per model, whatever the number of parameters.
-
-    Args:
-        task: its target must be the margin of its loss; checkpoints are independently trained models,
-            best stopped early, while they still err on their training samples.
-        damping: λ > 0.
+    leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. Checkpoints are
+    independently trained models, best stopped early, while they still err on their training samples.
+    Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost: one n × n Cholesky
+    factorisation per model, whatever the number of parameters.
 
     Raises:
         ValueError: if the damping is not positive, or the target is not the margin of the loss.
