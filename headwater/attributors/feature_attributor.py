@@ -1,4 +1,4 @@
-"""Methods that take no gradients: they keep a few tensors of every sample, and compare samples by them."""
+"""Methods that take no gradients: they keep a few tensors of every sample, and compare those."""
 
 from __future__ import annotations
 

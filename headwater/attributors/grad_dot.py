@@ -27,10 +27,7 @@ class GradDot(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
-    @property
-    def splits_training_samples(self) -> bool:
-        """Whether the score of a sum of losses is the sum of their scores: it is."""
-        return True
+    splits_training_samples = True
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
@@ -85,7 +82,7 @@ class GradCos(GradientAttributor):
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return 1, the cosine of a gradient with itself (0 for a zero gradient)."""
-        parts = [(block.squared_norms() > 0) for block in source.train_blocks()]
+        parts = [block.squared_norms() > 0 for block in source.train_blocks()]
         return torch.cat(parts).to(torch.float64)
 
 

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from headwater.attributors.feature_attributor import Describe, DirectedAttributor
 from headwater.attributors.features import FeatureReader
-from headwater.attributors.method import Rows
 from headwater.batches import Batch, sample_tensors
 from headwater.checks import check_positive
 from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
-from headwater.memory import LARGE, row_blocks
+from headwater.memory import row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
@@ -76,21 +75,14 @@ class KNNShapley(DirectedAttributor):
         return lambda batch: {"feature": read(batch).inputs, "label": labels_of(batch)}
 
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"values": v (n, m) in the dtype of the features, "direction": d}."""
-        blocks = [
-            v.T.to(state["feature"].dtype) for _, v in self._blocks(state, self.tests(source))
-        ]
-        return {"values": torch.cat(blocks, 1), "direction": state["direction"]}
+        """Return {"scores": d · v (n, m)}, in the dtype of the features."""
+        sign, dtype = float(state["direction"]), state["feature"].dtype
+        blocks = [v.T.to(dtype) for _, v in self._blocks(state, self.tests(source))]
+        return {"scores": torch.cat(blocks, 1).mul_(sign)}
 
     def solved_width(self, source: GradientSource) -> int:
-        """Return n: the values of all training samples."""
+        """Return n: the scores of all training samples."""
         return source.n
-
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield d · v(i, j)."""
-        values, sign = solved["values"], float(solved["direction"])
-        for rows in row_blocks(len(values), values.shape[1], values.device, numbers=LARGE):
-            yield rows, values[rows] * sign
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return v(i, i)."""

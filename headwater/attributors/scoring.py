@@ -27,7 +27,7 @@ def scores_into(
 ) -> None:
     """Write the scores into an array (n_train, n_test), a block of training samples at a time.
 
-    It takes what `solve` returned at each checkpoint, and holds one of them at a time.
+    `solved` is what `solve` returned at each checkpoint; one of them is held at a time.
 
     Raises:
         ValueError: if the array has not one row per training sample.
@@ -47,12 +47,8 @@ def solve_into(
 ) -> None:
     """Solve and score one checkpoint after the other, test samples in blocks where all do not fit.
 
-    Args:
-        method: the method.
-        out: (n_train, n_test), in memory or mapped from a file.
-        sources: one per checkpoint, with tests.
-        states: what `prepare` returned at each of them.
-        scored: whose training gradients are scored in place of a source's own.
+    `states` are what `prepare` returned at the sources, which have tests; the training gradients that
+    are scored are those of `scored(source)`.
     """
     writer = _Writer(method, out, sources)
     for place, (source, state) in enumerate(zip(sources, states, strict=True)):

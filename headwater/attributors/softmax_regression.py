@@ -28,18 +28,12 @@ class SoftmaxFit:
 
 
 def fit_softmax(features: Tensor, teacher: Tensor, l2: float, max_steps: int = 100) -> SoftmaxFit:
-    """Minimise F(Θ) = (1/n) Σ_i CE(q_i, softmax(Θ x_i)) + λ‖Θ‖², strictly convex.
+    """Minimise F(Θ) = (1/n) Σ_i CE(q_i, softmax(Θ x_i)) + λ‖Θ‖² for x (n, d) and the teacher q (n, C).
 
     Newton's method with backtracking; each step by conjugate gradients, preconditioned with a
     Kronecker product S ⊗ A + 2λI near the Hessian: S = mean of diag(p_i) - p_i p_iᵀ, and A the second
     moment of the features, samples weighted by tr S_i. Cost: a d × d eigenproblem per Newton step,
     and O(n d C) per inner step.
-
-    Args:
-        features: x, (n, d).
-        teacher: q, the wanted probabilities of each sample, (n, C).
-        l2: λ > 0.
-        max_steps: Newton steps, at most.
 
     Raises:
         ValueError: if λ is not positive, the data are not finite, or the gradient does not fall to

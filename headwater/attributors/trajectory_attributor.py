@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
-from headwater.attributors.method import Rows
 from headwater.batches import Batch, batch_size, tensors_of
 from headwater.checks import check_finite
 from headwater.curvature.sample_operator import SampleTable
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
-from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.memory import check_memory
 from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import AttributionTask, BoundModel, SampleFunction
@@ -81,7 +80,7 @@ class TrajectoryAttributor(Attributor):
 
     @property
     def embeds(self) -> bool:
-        """Whether all k directions of the space of u follow the run, in `cache`; default: they do not."""
+        """Whether all k directions of the space of u follow the run in `cache`."""
         return False
 
     @property
@@ -105,16 +104,11 @@ class TrajectoryAttributor(Attributor):
         return {"embedding": self._effects(source, None)} if self.embeds else {}
 
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"effects": what the steps took from the targets, (n, m)}."""
+        """Return {"scores": minus what the steps took from the targets, (n, m)}."""
         u = self._at_end(source, self.task.target, source.test_batches, "test gradients")
         embedded = "embedding" in state
-        return {"effects": state["embedding"] @ u.T if embedded else self._effects(source, u)}
-
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield minus the effects of following the gradients."""
-        effects = solved["effects"]
-        for rows in row_blocks(len(effects), effects.shape[1], effects.device, numbers=LARGE):
-            yield rows, -effects[rows]
+        effects = state["embedding"] @ u.T if embedded else self._effects(source, u)
+        return {"scores": effects.neg_()}
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return what the steps that saw a sample took from its own loss."""
