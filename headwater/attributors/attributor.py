@@ -92,22 +92,23 @@ class Attributor(Method):
         Args:
             train_loader: the samples that `cache` has seen, in any batches.
             test_loader: batches of test samples in a fixed order.
-            out: a .npy file for scores that do not fit into memory.
-            check: how it is made sure that the training samples are those of `cache`: "ends" compares the
-                first one, and the last one and their number where these are known without reading
-                everything; "all" reads and compares all of them.
+            out: a .npy file for scores that do not fit into memory; they are mapped from it, and changes
+                to them do not reach it.
+            check: what is compared with the samples of `cache`: "ends", the first one, and the last one
+                and their number where these are known without reading everything; or "all".
             per_token: whether each token with a label gets scores of its own: those of the "test" samples
                 as (n_train, n_test, T), those of the "train" samples as (n_train, T, n_test). Each
                 costs as much as a sample; see `headwater.attributors.tokens`.
 
         Returns:
-            scores (n_train, n_test), float32; row i is training sample i in the loader's order. With
-            `out` they are mapped from the file, and changes to them do not reach it.
+            scores (n_train, n_test), float32; row i is training sample i in the loader's order.
 
         Raises:
             ValueError: if `cache` was not called with this training data.
         """
-        path = None if out is None else _path(out)
+        path = None if out is None else Path(out)
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"out must be a file in a folder, found none at {str(out)!r}")
         data = self._cached(train_loader, check)
         tests = LoadedData(test_loader, "test_loader", self.task.memory_budget // 4)
         if per_token is not None:
@@ -137,10 +138,3 @@ class Attributor(Method):
         data = self._sources[0].batches
         data.return_to(train_loader, check)
         return data
-
-
-def _path(out: str | Path) -> Path:
-    """Return the path of a file, if there is a folder for it."""
-    if not Path(out).parent.is_dir():
-        raise FileNotFoundError(f"out must be a file in a folder, found none at {str(out)!r}")
-    return Path(out)

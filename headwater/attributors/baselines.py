@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -39,13 +38,11 @@ class RandomScores(PairwiseAttributor):
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return u, (b, m)."""
-        rows, columns = (side["key"].cpu().numpy().view(np.uint64) for side in (train, test))
-        return torch.from_numpy(_uniform(rows[:, None], columns[None]))
+        return _uniform(train["key"][:, None], test["key"])
 
     def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
         """Return u(x_i, x_i)."""
-        keys = train["key"].cpu().numpy().view(np.uint64)
-        return torch.from_numpy(_uniform(keys, keys))
+        return _uniform(train["key"], train["key"])
 
 
 class LabelMatch(PairwiseAttributor):
@@ -71,13 +68,10 @@ class LabelMatch(PairwiseAttributor):
 class FeatureSimilarity(PairwiseAttributor):
     """Score a pair by the cosine of the model's features, whatever the labels.
 
-    v(i, j) = ⟨a_i, a_j⟩ / (‖a_i‖ ‖a_j‖), a the input of the last Linear layer; 0 where a is zero.
+    v(i, j) = ⟨a_i, a_j⟩ / (‖a_i‖ ‖a_j‖), a the input of a Linear layer, by default of the one that
+    is called last; 0 where a is zero.
     Scores have the sign of `DirectedAttributor`, no unit. Self-influence: 1 (0 where a is zero).
     Cost: one forward pass over the data and one product of features.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        layer: the Linear layer whose input is compared; default: the one that is called last.
 
     Reference:
         Hanawa et al., Evaluation of Similarity-based Explanations, ICLR 2021.
@@ -136,10 +130,11 @@ def _keys(batch: Batch, seed: int) -> Tensor:
     return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))
 
 
-def _uniform(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _uniform(rows: Tensor, columns: Tensor) -> Tensor:
     """Mix two keys to a number in [0, 1): the last steps of SplitMix64, modulo 2^64."""
-    word = rows * np.uint64(0x9E3779B97F4A7C15) + columns
+    left, right = (keys.cpu().numpy().view(np.uint64) for keys in (rows, columns))
+    word = left * np.uint64(0x9E3779B97F4A7C15) + right
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     word ^= word >> np.uint64(31)
-    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return torch.from_numpy((word >> np.uint64(11)).astype(np.float64) * 2.0**-53)

@@ -19,8 +19,12 @@ __all__ = ["FeatureReader", "Features", "values_at"]
 
 @dataclass(frozen=True)
 class Features:
-    """One row per sample, on both sides of a Linear layer: inputs a (n, d_in), outputs W a + b."""
+    """One row per sample, on both sides of a Linear layer: inputs a (n, d_in), outputs W a + b.
 
+    `first_row` is the number of samples in the batches before.
+    """
+
+    first_row: int
     layer: str
     bias: bool
     inputs: Tensor
@@ -43,9 +47,7 @@ class FeatureReader:
         self, model: BoundModel, function: SampleFunction, layer: str | None = None
     ) -> None:
         self.model, self.function, self.layer = model, function, layer
-        self.done = 0
-        """Samples so far."""
-        self._found: str | None = None
+        self._done, self._found = 0, ""  # samples so far, and their layer
 
     def __call__(self, batch: Batch) -> Features:
         """Return the features of the next batch, without a graph.
@@ -67,14 +69,13 @@ class FeatureReader:
                 f"{tuple(found.inputs.shape)} in {found.layer!r}; name a layer after the positions are "
                 "pooled with layer="
             )
-        check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self.done)
-        if self._found not in (None, found.layer):
+        check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self._done)
+        if self._found != found.layer and self._done:
             raise ValueError(
                 f"the features must come from one layer for all batches, got {self._found!r} and "
                 f"{found.layer!r}; name it with layer="
             )
-        self._found = found.layer
-        self.done += n
+        self._found, self._done = found.layer, self._done + n
         return found
 
     def _last_call(self, batch: Batch) -> tuple[Features | None, dict[str, nn.Linear]]:
@@ -85,7 +86,7 @@ class FeatureReader:
         def record(name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
             nonlocal last  # copies: what follows may change them in place
             inputs, outputs = args[0].detach().clone(), output.detach().clone()
-            last = Features(name, module.bias is not None, inputs, outputs)
+            last = Features(self._done, name, module.bias is not None, inputs, outputs)
 
         with torch.no_grad(), ExitStack() as hooks:
             for name, module in candidates.items():

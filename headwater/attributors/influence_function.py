@@ -100,12 +100,10 @@ class InfluenceFunction(GradientAttributor):
                 "a projection needs a curvature made of the gradients as they are, got "
                 f"{name}; use EmpiricalFisher or MarginGaussNewton"
             )
-        for what, value, known in (
-            ("weights", self.weights, get_args(Weights)),
-            ("norm", self.norm, (None, *get_args(Norm))),
-        ):
-            if value not in known:
-                names = ", ".join(name for name in known if name)
+        norm = "loss" if self.norm is None else self.norm
+        for what, value, known in (("weights", self.weights, Weights), ("norm", norm, Norm)):
+            if value not in get_args(known):
+                names = ", ".join(get_args(known))
                 raise ValueError(f"{what} must be one of {names}, got {value!r}")
         if self.weights == "averaged" and self.train_function is self.task.loss:
             raise ValueError(
@@ -153,11 +151,7 @@ class InfluenceFunction(GradientAttributor):
         self.curvature.check(source.model, self.task, batch)
 
     def prepare(self, source: GradientSource) -> State:
-        """Return what is computed from the training data alone, whatever the damping.
-
-        With a learned projection its "basis" and the "features" of the samples, with a relative damping
-        the "mean_eigenvalue" of C.
-        """
+        """Return what is computed from the training data alone, whatever the damping."""
         state = (
             fit(self.projection, source) if isinstance(self.projection, LearnedProjection) else {}
         )
@@ -262,12 +256,11 @@ class RelatIF(InfluenceFunction):
     - norm "loss": N_i = √(∇ℓ_iᵀ P ∇ℓ_i), for a given change of the sample's own loss;
     - norm "parameters": N_i = ‖P ∇ℓ_i‖, for a given change of the parameters,
 
-    at each checkpoint, averaged over checkpoints afterwards. Samples of great effect on everything
+    at each checkpoint, averaged over checkpoints afterwards: samples of great effect on everything
     (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
-    the score 0. Self-influence is divided alike: √(∇ℓ_iᵀ P ∇ℓ_i) / n for the norm "loss".
-    The scores have the unit of f over that of the norm: they rank, they predict no change. The other
-    arguments are those of `InfluenceFunction`. Cost: as influence, and one more solution per training
-    sample (`Woodbury`, `DataInf`: matrix products).
+    the score 0. Self-influence is divided alike. The scores have the unit of f over that of the norm:
+    they rank, they predict no change. Cost: as influence, and one more solution per training sample
+    (`Woodbury`, `DataInf`: matrix products).
 
     Raises:
         ValueError: if P is not positive at a sample, as it may be with an exact Hessian.

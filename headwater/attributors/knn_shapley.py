@@ -52,11 +52,7 @@ class KNNShapley(DirectedAttributor):
     """
 
     def __init__(
-        self,
-        task: AttributionTask,
-        neighbours: int,
-        layer: str | None = None,
-        inputs: bool = False,
+        self, task: AttributionTask, neighbours: int, layer: str | None = None, inputs: bool = False
     ) -> None:
         super().__init__(task)
         check_positive("neighbours", neighbours)

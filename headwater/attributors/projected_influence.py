@@ -50,13 +50,6 @@ def logra(
     Reference:
         Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
         Functions, 2024.
-
-    Example:
-        >>> import torch
-        >>> f = lambda model, batch: model(batch).sum(1)
-        >>> method = logra(AttributionTask(torch.nn.Linear(3, 2), f), 2, 2, damping=0.1)
-        >>> method.cache([torch.ones(4, 3)]).self_influence([torch.ones(4, 3)]).shape
-        torch.Size([4])
     """
     projection = Kronecker(dimension_in, dimension_out, seed=seed)
     return ProjectedInfluence(task, projection, damping, blocks)

@@ -67,7 +67,7 @@ class RPS(FeatureAttributor):
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a loss that is not the cross-entropy of the output of the layer."""
         found = FeatureReader(source.model, self.task.loss, self.layer)(batch)
-        self._label_probabilities(source, batch, found, 0)
+        self._label_probabilities(source, batch, found)
 
     def describer(self, source: GradientSource) -> Describe:
         """Keep {"features": x, "labels": q of the loss, "teacher": the q of the refit}, in float64."""
@@ -75,7 +75,7 @@ class RPS(FeatureAttributor):
 
         def describe(batch: Batch) -> Mapping[str, Tensor]:
             found = read(batch)
-            labels = self._label_probabilities(source, batch, found, read.done - len(found.inputs))
+            labels = self._label_probabilities(source, batch, found)
             own = found.outputs.to(torch.float64).softmax(1)
             teacher = labels if self.fit == "labels" else own
             return {"features": self._rows(found), "labels": labels, "teacher": teacher}
@@ -102,8 +102,7 @@ class RPS(FeatureAttributor):
         def describe(batch: Batch) -> Mapping[str, Tensor]:
             found = read(batch)
             x = self._rows(found)
-            z, first_row = x @ state["weight"].T, read.done - len(x)
-            slopes = _slopes(source, target, batch, found.layer, z, first_row)
+            slopes = _slopes(source, target, batch, found, x @ state["weight"].T)
             return {"test_features": x, "test_slopes": slopes}
 
         (test,) = described([describe], source.test_batches, source.device)
@@ -129,14 +128,11 @@ class RPS(FeatureAttributor):
             x = normalize(x, dim=1)
         return torch.cat([x, torch.ones_like(x[:, :1])], 1) if found.bias else x
 
-    def _label_probabilities(
-        self, source: GradientSource, batch: Batch, found: Features, first_row: int
-    ) -> Tensor:
+    def _label_probabilities(self, source: GradientSource, batch: Batch, found: Features) -> Tensor:
         """Return q = softmax(z) - ∂ℓ/∂z of a cross-entropy, the same at every z, (n, C)."""
         z = found.outputs.to(torch.float64)
         at_zero, at_own = (
-            logits.softmax(1)
-            - _slopes(source, self.task.loss, batch, found.layer, logits, first_row)
+            logits.softmax(1) - _slopes(source, self.task.loss, batch, found, logits)
             for logits in (torch.zeros_like(z), z)
         )
         if not torch.allclose(at_zero, at_own, atol=1e-4) or bool((at_zero < -1e-4).any()):
@@ -148,18 +144,13 @@ class RPS(FeatureAttributor):
 
 
 def _slopes(
-    source: GradientSource,
-    function: SampleFunction,
-    batch: Batch,
-    layer: str,
-    outputs: Tensor,
-    first_row: int,
+    source: GradientSource, function: SampleFunction, batch: Batch, found: Features, outputs: Tensor
 ) -> Tensor:
     """Return ∂f_i/∂z_i with the outputs of the layer replaced, (n, C)."""
     z = outputs.detach().requires_grad_()
     with torch.enable_grad():
-        values = values_at(source.model, function, batch, layer, z)
+        values = values_at(source.model, function, batch, found.layer, z)
         # 0 · z: a function that does not depend on the logits has slope 0, and is no error.
         (slope,) = torch.autograd.grad(values.sum() + 0.0 * z.sum(), z)
-    check_finite("the derivative by the logits", slope, first_row)
+    check_finite("the derivative by the logits", slope, found.first_row)
     return slope

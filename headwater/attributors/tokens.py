@@ -90,10 +90,8 @@ def token_scores(
     of test samples.
 
     Args:
-        method: the method.
-        capture: `Attributor.capture` of it.
-        sources: one per checkpoint, as `cache` made them.
-        states: what `prepare` returned at each.
+        method: an attributor, and `capture` its method of this name.
+        sources: one per checkpoint, as `cache` made them, with the `states` that were prepared of them.
         tests: the test samples.
         side: whose tokens.
 

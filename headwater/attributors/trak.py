@@ -91,7 +91,7 @@ def soft_threshold(scores: NDArray[np.float32], fraction: float) -> None:
     """Shrink all scores (n, m) of a test sample towards 0, and keep a fraction of them, in place.
 
     S(τ) = sign(τ) · max(|τ| - λ_j, 0), with λ_j the largest magnitude in column j that is not
-    among the ⌈fraction · n⌉ largest (section 3.2 of Park et al.). The largest score stays the largest.
+    among the ⌈fraction · n⌉ largest (section 3.2 of Park et al.).
     """
     n = len(scores)
     dropped = n - int(np.ceil(fraction * n))
