@@ -89,11 +89,7 @@ def token_scores(
     beyond a quarter of the memory budget is read to count its tokens, and once per checkpoint and block
     of test samples.
 
-    Args:
-        method: an attributor, and `capture` its method of this name.
-        sources: one per checkpoint, as `cache` made them, with the `states` that were prepared of them.
-        tests: the test samples.
-        side: whose tokens.
+    `capture` is the method of this name of the attributor, `states` what it prepared of the sources.
 
     Raises:
         ValueError: if the method, its loss or its target has no scores per token.
