@@ -52,6 +52,8 @@ class LoadedData:
     def __init__(self, loader: Iterable[Batch], name: str, budget: int) -> None:
         check_ordered(loader, name)
         self.loader, self.name, self.budget = loader, name, budget
+        self._head: list[Batch] = []
+        self._mark: str | None = None  # of the first sample, before another batch was read
         self._opened: Iterator[Batch] | None = None
         self._seen: DataFingerprint | None = None
         self._kept: list[Batch] | None = None
@@ -64,10 +66,22 @@ class LoadedData:
     @cached_property
     def first(self) -> Batch:
         """The first batch; no other is read for it, and it is not read again."""
-        self._opened = _filled(self.loader)
-        for batch in self._opened:
+        for batch in self.head(1):
             return batch
         raise ValueError(f"{self.name} must yield batches, got none")
+
+    def head(self, count: int) -> list[Batch]:
+        """Return the first batches, of that many samples or all there are; they are read once."""
+        while sum(map(batch_size, self._head)) < count:
+            if self._opened is None:
+                self._opened = islice(_filled(self.loader), len(self._head), None)
+            batch = next(self._opened, None)
+            if batch is None:
+                break
+            if not self._head:
+                self._mark = _sample([batch], 0)
+            self._head.append(batch)
+        return self._head
 
     @property
     def n(self) -> int:
@@ -114,7 +128,7 @@ class LoadedData:
         self.loader = loader
         if self._kept is None:  # else it is not asked for anything
             self.__dict__.pop("first", None)
-            self._opened = None
+            self._head, self._opened = [], None
 
     @property
     def _all(self) -> DataFingerprint:
@@ -133,7 +147,7 @@ class LoadedData:
             else:
                 kept.append(batch)
             yield batch
-        if _sample([self.first], 0) != seen.first:
+        if seen.first != self._mark or seen.first != _sample([self.first], 0):
             raise ValueError(
                 f"{self.name} must yield batches with memory of their own, got a first batch that a "
                 "later one has overwritten; yield copies"
@@ -144,8 +158,10 @@ class LoadedData:
 
     def _one_pass(self) -> Iterator[Batch]:
         yield self.first
+        yield from self._head[1:]
         opened, self._opened = self._opened, None
-        yield from islice(_filled(self.loader), 1, None) if opened is None else opened
+        rest = islice(_filled(self.loader), len(self._head), None)
+        yield from rest if opened is None else opened
 
     def _changed(self, what: str) -> ValueError:
         return ValueError(

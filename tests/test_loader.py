@@ -89,6 +89,18 @@ def test_a_loader_that_overwrites_its_batches_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"memory of their own, .* overwritten; yield copies"):
         LoadedData(Buffered(), "loader", 10**6).finish()
+    looked_at = LoadedData(Buffered(), "loader", 10**6)
+    looked_at.head(4)
+    with pytest.raises(ValueError, match="memory of their own"):
+        looked_at.finish()
+
+
+def test_a_look_at_the_first_batches_reads_no_further_and_nothing_twice() -> None:
+    loader = Counting(ROWS[:6].split(2))
+    data = LoadedData(loader, "loader", 10**6)
+    assert torch.equal(torch.cat(data.head(3)), ROWS[:4])
+    assert torch.equal(torch.cat(list(data)), ROWS[:6])
+    assert loader.opened == 1
 
 
 # The same samples again ------------------------------------------------------------------------

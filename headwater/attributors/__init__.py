@@ -20,10 +20,6 @@ def module_of(name: str) -> str:
 
     Raises:
         ValueError: if there is no attributor with this name.
-
-    Example:
-        >>> module_of("TRAK")
-        'headwater.attributors.trak'
     """
     if name not in _modules():
         known = ", ".join(method_names())
@@ -45,44 +41,28 @@ def _modules() -> dict[str, str]:
     homes: dict[str, str] = {}
     classes: dict[str, ast.ClassDef] = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-        classes |= found
-        homes |= dict.fromkeys(found.keys() & _public(tree), path.stem)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                classes[node.name] = node
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                homes |= dict.fromkeys(ast.literal_eval(node.value), path.stem)
 
-    def bases(name: str) -> list[str]:
-        node = classes.get(name)
-        return [] if node is None else [b.id for b in node.bases if isinstance(b, ast.Name)]
+    def lineage(name: str) -> list[str]:
+        """Return a class and all that it derives from, bases first."""
+        bases = [ast.unparse(base) for base in classes[name].bases] if name in classes else []
+        return [*dict.fromkeys(ancestor for base in bases for ancestor in lineage(base)), name]
 
-    def derives(name: str) -> bool:
-        return name == BASE or any(derives(base) for base in bases(name))
+    def abstract(name: str) -> bool:
+        """Whether a method is abstract in the last class of the lineage that has it."""
+        bodies = [classes[kind].body for kind in lineage(name) if kind in classes]
+        methods = [item for body in bodies for item in body if isinstance(item, ast.FunctionDef)]
+        last = {f.name: "abstractmethod" in map(ast.unparse, f.decorator_list) for f in methods}
+        return any(last.values())
 
-    def abstract(name: str) -> set[str]:
-        inherited = {method for base in bases(name) for method in abstract(base)}
-        functions = {} if name not in classes else _functions(classes[name])
-        return inherited - functions.keys() | {
-            f for f, is_abstract in functions.items() if is_abstract
-        }
+    def usable(name: str) -> bool:
+        return name == BASE or (name in classes and BASE in lineage(name) and not abstract(name))
 
-    return {
-        name: home
-        for name, home in homes.items()
-        if name == BASE or (derives(name) and not abstract(name))
-    }
-
-
-def _public(tree: ast.Module) -> set[str]:
-    """Return the names in the list `__all__` of a module."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return set(ast.literal_eval(node.value))
-    return set()
-
-
-def _functions(node: ast.ClassDef) -> dict[str, bool]:
-    """Return the methods of a class, and whether each is abstract."""
-    functions = (item for item in node.body if isinstance(item, ast.FunctionDef))
-    return {f.name: "abstractmethod" in map(ast.unparse, f.decorator_list) for f in functions}
+    return {name: home for name, home in homes.items() if usable(name)}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,26 +10,26 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from headwater.attributors.method import Method, Rows
+from headwater.attributors.method import Method
 from headwater.attributors.scoring import self_scores, solve_into, written
 from headwater.attributors.tokens import Side, token_scores
 from headwater.batches import Batch, to_device
 from headwater.checks import check_finite
 from headwater.gradients.captured import CapturedGradients
-from headwater.gradients.source import CapturedSource
+from headwater.gradients.source import CapturedSource, GradientSource
 from headwater.loader import Check, LoadedData
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
-__all__ = ["Attributor", "Rows", "check_target"]
+__all__ = ["Attributor"]
 
 
 class Attributor(Method):
     """Attribute the targets of a task to its training samples.
 
     A loader is read once in `cache`, and not at all later on. Only where its batches do not fit into
-    a quarter of the task's memory budget, and a method needs more than one look at them (products with a
-    Hessian, drawn labels, features at several checkpoints), is it read again.
+    a quarter of the task's memory budget, and a method of gradients needs more than one look at them
+    (products with a Hessian, drawn labels, tokens), is it read again.
 
     Args:
         task: model, loss, target and checkpoints; an ensemble has several checkpoints.
@@ -40,6 +40,11 @@ class Attributor(Method):
         self._sources: list[CapturedSource] = []
         self._states: list[State] = []
 
+    @property
+    def data_budget(self) -> int:
+        """Bytes of training batches that are kept in memory, so that they are read once."""
+        return self.task.memory_budget // 4
+
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Return one source per checkpoint; they share the data."""
         count = len(self.task.checkpoints)
@@ -48,21 +53,19 @@ class Attributor(Method):
     def capture(self, gradients: Sequence[CapturedGradients], what: str) -> None:
         """Capture the gradients at all checkpoints in one pass; default: the method takes none."""
 
+    def prepare_all(self, sources: Sequence[GradientSource]) -> list[State]:
+        """Compute what depends on the training data only, at all checkpoints."""
+        return [self.prepare(source) for source in sources]
+
     def cache(self, train_loader: Iterable[Batch]) -> Self:
-        """Compute everything that depends on the training data only.
-
-        Args:
-            train_loader: batches of training samples in a fixed order.
-
-        Returns:
-            This attributor.
+        """Compute all that depends on the training data only, batches in a fixed order; return self.
 
         Raises:
             ValueError: if the loader shuffles or cannot be read twice, or the task does not fit; what
                 the first batch shows is said before the second is read.
         """
         self._sources, self._states = [], []  # a call that fails leaves nothing half done
-        data = LoadedData(train_loader, "train_loader", self.task.memory_budget // 4)
+        data = LoadedData(train_loader, "train_loader", self.data_budget)
         sources = self.open(data)
         for source in sources:
             first = to_device(data.first, source.device)
@@ -70,7 +73,7 @@ class Attributor(Method):
                 check_finite("the loss", source.model.values(self.task.loss, first))
             self.check(source, first)
         self.capture([source.gradients for source in sources], "training gradients")
-        states = [self.prepare(source) for source in sources]
+        states = self.prepare_all(sources)
         data.finish()
         self._sources, self._states = sources, states
         return self
@@ -89,22 +92,23 @@ class Attributor(Method):
         Args:
             train_loader: the samples that `cache` has seen, in any batches.
             test_loader: batches of test samples in a fixed order.
-            out: a .npy file for scores that do not fit into memory.
-            check: how it is made sure that the training samples are those of `cache`: "ends" compares the
-                first one, and the last one and their number where these are known without reading
-                everything; "all" reads and compares all of them.
+            out: a .npy file for scores that do not fit into memory; they are mapped from it, and changes
+                to them do not reach it.
+            check: what is compared with the samples of `cache`: "ends", the first one, and the last one
+                and their number where these are known without reading everything; or "all".
             per_token: whether each token with a label gets scores of its own: those of the "test" samples
                 as (n_train, n_test, T), those of the "train" samples as (n_train, T, n_test). Each
                 costs as much as a sample; see `headwater.attributors.tokens`.
 
         Returns:
-            scores (n_train, n_test), float32; row i is training sample i in the loader's order. With
-            `out` they are mapped from the file, and changes to them do not reach it.
+            scores (n_train, n_test), float32; row i is training sample i in the loader's order.
 
         Raises:
             ValueError: if `cache` was not called with this training data.
         """
-        path = None if out is None else _path(out)
+        path = None if out is None else Path(out)
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"out must be a file in a folder, found none at {str(out)!r}")
         data = self._cached(train_loader, check)
         tests = LoadedData(test_loader, "test_loader", self.task.memory_budget // 4)
         if per_token is not None:
@@ -119,15 +123,8 @@ class Attributor(Method):
     def self_influence(self, train_loader: Iterable[Batch], *, check: Check = "ends") -> Tensor:
         """Return how much each training sample lowers its own loss, ⟨∇ℓ_i, P∇ℓ_i⟩.
 
-        Args:
-            train_loader: the samples that `cache` has seen, in any batches.
-            check: "ends" or "all", see `attribute`.
-
-        Returns:
-            (n_train,), float32; not negative where P is positive; large means a suspicious label.
-
-        Raises:
-            ValueError: if `cache` was not called with this training data.
+        It is (n_train,), float32, and not negative where P is positive; large means a suspicious label.
+        Arguments and errors are those of `attribute`.
         """
         self._cached(train_loader, check)
         return self_scores(self, self._sources, self._states).to(torch.float32)
@@ -141,23 +138,3 @@ class Attributor(Method):
         data = self._sources[0].batches
         data.return_to(train_loader, check)
         return data
-
-
-def check_target(task: AttributionTask, method: str) -> None:
-    """Raise ValueError if a method that explains a margin is asked to explain the loss."""
-    if task.target is task.loss:
-        raise ValueError(
-            f"{method} explains the margin of the loss, got a task that explains the loss itself; pass "
-            "target=margin to AttributionTask, for cross-entropy headwater.targets.margin"
-        )
-
-
-def _path(out: str | Path) -> Path:
-    """Return the path of a file that can be made.
-
-    Raises:
-        FileNotFoundError: if there is no folder for it.
-    """
-    if not Path(out).parent.is_dir():
-        raise FileNotFoundError(f"out must be a file in a folder, found none at {str(out)!r}")
-    return Path(out)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from headwater.attributors.feature_attributor import Describe, PairwiseAttributor
 from headwater.attributors.features import FeatureReader
-from headwater.attributors.pairwise import Describe, PairwiseAttributor
 from headwater.batches import Batch, sample_tensors
 from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
@@ -26,18 +25,7 @@ class RandomScores(PairwiseAttributor):
 
     v(i, j) = u(x_i, x_j, seed), uniform in [0, 1), by a hash of the contents of both samples: the
     same numbers in any order and any batches, equal ones for equal samples. Scores have the sign
-    of `PairwiseAttributor`, no unit. Self-influence: u(x_i, x_i, seed). Cost: one read of the data.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        seed: another seed, other scores.
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> RandomScores(task, seed=1).cache(train).attribute(train, train).shape
-        torch.Size([2, 2])
+    of `DirectedAttributor`, no unit. Self-influence: u(x_i, x_i, seed). Cost: one read of the data.
     """
 
     def __init__(self, task: AttributionTask, seed: int = 0) -> None:
@@ -50,30 +38,18 @@ class RandomScores(PairwiseAttributor):
 
     def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
         """Return u, (b, m)."""
-        rows, columns = (side["key"].cpu().numpy().view(np.uint64) for side in (train, test))
-        return torch.from_numpy(_uniform(rows[:, None], columns[None]))
+        return _uniform(train["key"][:, None], test["key"])
 
     def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
         """Return u(x_i, x_i)."""
-        keys = train["key"].cpu().numpy().view(np.uint64)
-        return torch.from_numpy(_uniform(keys, keys))
+        return _uniform(train["key"], train["key"])
 
 
 class LabelMatch(PairwiseAttributor):
     """Score a pair by whether the labels are the same.
 
-    v(i, j) = 1 if y_i = y_j, else 0. Scores have the sign of `PairwiseAttributor`, no unit.
-    Self-influence: 1. Cost: one read of the labels.
-
-    Args:
-        task: batches are (inputs, labels).
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> LabelMatch(task).cache(train).attribute(train, train).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
+    v(i, j) = 1 if y_i = y_j, else 0. Scores have the sign of `DirectedAttributor`, no unit.
+    Self-influence: 1. Cost: one read of the data, whose batches are (inputs, labels).
     """
 
     def describer(self, source: GradientSource) -> Describe:
@@ -92,23 +68,13 @@ class LabelMatch(PairwiseAttributor):
 class FeatureSimilarity(PairwiseAttributor):
     """Score a pair by the cosine of the model's features, whatever the labels.
 
-    v(i, j) = ⟨a_i, a_j⟩ / (‖a_i‖ ‖a_j‖), a the input of the last Linear layer; 0 where a is zero.
-    Scores have the sign of `PairwiseAttributor`, no unit. Self-influence: 1 (0 where a is zero).
+    v(i, j) = ⟨a_i, a_j⟩ / (‖a_i‖ ‖a_j‖), a the input of a Linear layer, by default of the one that
+    is called last; 0 where a is zero.
+    Scores have the sign of `DirectedAttributor`, no unit. Self-influence: 1 (0 where a is zero).
     Cost: one forward pass over the data and one product of features.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        layer: the Linear layer whose input is compared; default: the one that is called last.
 
     Reference:
         Hanawa et al., Evaluation of Similarity-based Explanations, ICLR 2021.
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
-        >>> train = [(torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))]
-        >>> FeatureSimilarity(task).cache(train).attribute(train, train).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
     """
 
     def __init__(self, task: AttributionTask, layer: str | None = None) -> None:
@@ -132,18 +98,8 @@ class FeatureSimilarity(PairwiseAttributor):
 class LossOnly(PairwiseAttributor):
     """Score a training sample by its own loss, the same for all test samples.
 
-    v(i, j) = ℓ_i: hard samples matter more. Scores have the sign of `PairwiseAttributor` and the unit
-    of the loss. Self-influence: ℓ_i, a strong baseline for wrong labels. Cost: one forward pass.
-
-    Args:
-        task: a loss that is not negative.
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> bool((LossOnly(task).cache(train).self_influence(train) > 0).all())
-        True
+    v(i, j) = ℓ_i ≥ 0: hard samples matter more. Scores have the sign of `DirectedAttributor` and the
+    unit of the loss. Self-influence: ℓ_i, a strong baseline for wrong labels. Cost: one forward pass.
     """
 
     def describer(self, source: GradientSource) -> Describe:
@@ -174,10 +130,11 @@ def _keys(batch: Batch, seed: int) -> Tensor:
     return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))
 
 
-def _uniform(rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _uniform(rows: Tensor, columns: Tensor) -> Tensor:
     """Mix two keys to a number in [0, 1): the last steps of SplitMix64, modulo 2^64."""
-    word = rows * np.uint64(0x9E3779B97F4A7C15) + columns
+    left, right = (keys.cpu().numpy().view(np.uint64) for keys in (rows, columns))
+    word = left * np.uint64(0x9E3779B97F4A7C15) + right
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     word ^= word >> np.uint64(31)
-    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return torch.from_numpy((word >> np.uint64(11)).astype(np.float64) * 2.0**-53)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Reversible, Sized
+from collections.abc import Reversible, Sized
 
 import torch
 from torch import Tensor
 
-from headwater.attributors.method import Rows
 from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor
 from headwater.gradients import Gradients
-from headwater.gradients.source import GradientSource
-from headwater.memory import LARGE, row_blocks
 from headwater.projections import GradientProjection
-from headwater.solvers import State
 from headwater.task import AttributionTask
 from headwater.trajectory import Step
 
@@ -26,18 +22,17 @@ class DataValueEmbedding(TrajectoryAttributor):
     For θ_{t+1} = θ_t - (η_t/|B_t|) Σ_{i∈B_t} ∇ℓ_i(θ_t) the effect of sample i on f_j through step t is
     -(η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, u_{j,T} = ∇f_j(θ_T) and u_{j,t} = (I - η_t H_t)₊ u_{j,t+1}.
     scores[i, j] is the sum over the steps that saw i, the change of f_j because they did, in its
-    unit. Self-influence: minus the score of a sample for its own loss; not always ≥ 0.
+    unit. Self-influence may be negative.
 
-    The Hessian H_t of the batch is its empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ, good where residuals
+    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch, near its Hessian where residuals
     have the size that the loss expects. (·)₊ sets negative eigenvalues to zero: a step that would
-    overshoot along a direction (η_t λ > 1) forgets what was there before. It changes nothing where
-    I - η_t H_t is positive; elsewhere, as with momentum, products of I - η_t H_t grow beyond all bounds.
+    overshoot along a direction (η_t λ > 1) forgets what was there before, where products of
+    I - η_t H_t would grow beyond all bounds. Momentum is taken as the rate η/(1-β), see `Step`.
 
     Without a projection u is carried in the space of parameters, (m, p), and every call of
     `attribute` goes back through the run: O(T |B| p m). With one of dimension k the embeddings
     Σ_t (η_t/|B_t|) (…) P∇ℓ_i(θ_t) (n, k) are made in `cache`, O(T |B| k²) beside the gradients, and
-    new test samples cost one product. The training samples are held in memory. Momentum is taken as
-    the rate η/(1-β), see `Step`; dropout is off.
+    new test samples cost one product.
 
     Args:
         task: one checkpoint, the end of the run.
@@ -49,15 +44,6 @@ class DataValueEmbedding(TrajectoryAttributor):
 
     Reference:
         Wang et al., Capturing the Temporal Dependence of Training Data Influence, ICLR 2025.
-
-    Example:
-        >>> from headwater import targets
-        >>> model = torch.nn.Linear(2, 3)
-        >>> task = AttributionTask(model, targets.cross_entropy)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> attributor = DataValueEmbedding(task, [Step(model.state_dict(), learning_rate=0.1)])
-        >>> attributor.cache(train).attribute(train, train).shape
-        torch.Size([2, 2])
     """
 
     def __init__(
@@ -66,7 +52,6 @@ class DataValueEmbedding(TrajectoryAttributor):
         steps: Reversible[Step],
         projection: GradientProjection | None = None,
     ) -> None:
-        super().__init__(task)
         if len(task.checkpoints) != 1:
             raise ValueError(
                 "DataValueEmbedding follows one run to its end, got "
@@ -74,56 +59,18 @@ class DataValueEmbedding(TrajectoryAttributor):
             )
         if isinstance(steps, Sized) and len(steps) == 0:
             raise ValueError("steps must hold the steps of the run, got none; see TrainingRun")
-        self.steps, self.projection = steps, projection
+        super().__init__(task, [steps])
+        self.projection = projection
 
-    def run(self, source: GradientSource) -> Reversible[Step]:
-        """Return the one run there is."""
-        return self.steps
+    @property
+    def embeds(self) -> bool:
+        """Whether embeddings are made in `cache`: with a projection."""
+        return self.projection is not None
 
     def vectors(self, gradients: Gradients) -> Tensor:
         """Return the gradients, projected if there is a projection, (n, k)."""
-        return (
-            gradients if self.projection is None else gradients.project(self.projection)
-        ).dense()
-
-    def solved_width(self, source: GradientSource) -> int:
-        """Return the size of u and its copies; with embeddings there is none."""
-        return super().solved_width(source) if self.projection is None else 0
-
-    def prepare(self, source: GradientSource) -> State:
-        """Return {"embedding": (n, k)} where there is a projection."""
-        checked = super().prepare(source)
-        if self.projection is None:
-            return checked
-        embedding = torch.zeros(0)
-        for rows, products in self.back(source):
-            if not len(embedding):
-                embedding = products.new_zeros(source.n, products.shape[1])
-            embedding.index_add_(0, rows, products)
-        return {"embedding": embedding}
-
-    def solve(self, source: GradientSource, state: State) -> State:
-        """Return the embeddings and P∇f_j (m, k); or without a projection {"effects": (n, m)}."""
-        if "embedding" not in state:
-            return super().solve(source, state)
-        test = self.at_end(source, self.task.target, source.test_batches, "test gradients")
-        return {"embedding": state["embedding"], "test": test}
-
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield minus the effects of following the gradients."""
-        if "embedding" not in solved:
-            yield from super().score(source, solved)
-            return
-        embedding, test = solved["embedding"], solved["test"]
-        for rows in row_blocks(len(embedding), len(test), test.device, numbers=LARGE):
-            yield rows, -(embedding[rows] @ test.T)
-
-    def self_score(self, source: GradientSource, state: State) -> Tensor:
-        """Return what the steps that saw a sample took from its own loss."""
-        if "embedding" not in state:
-            return super().self_score(source, state)
-        own = self.at_end(source, self.task.loss, source.batches, "gradients")
-        return (state["embedding"] * own).sum(1)
+        projected = gradients if self.projection is None else gradients.project(self.projection)
+        return projected.dense()
 
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
         """Return u_t = ((1 - η wd) I - η H)₊ u_{t+1}, H the Fisher matrix of the batch."""

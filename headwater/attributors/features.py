@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,155 +14,96 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_finite
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["FeatureReader", "Features", "features", "values_at"]
-
-Hook = Callable[[nn.Module, tuple[Any, ...], Any], Tensor | None]
+__all__ = ["FeatureReader", "Features", "values_at"]
 
 
 @dataclass(frozen=True)
 class Features:
-    """One row per sample, on both sides of a Linear layer.
+    """One row per sample, on both sides of a Linear layer: inputs a (n, d_in), outputs W a + b.
 
-    Args:
-        layer: the name of the layer.
-        bias: whether the layer has a bias.
-        inputs: a, (n, d_in): the representation of the samples.
-        outputs: z = W a + b, (n, d_out).
+    `first_row` is the number of samples in the batches before.
     """
 
+    first_row: int
     layer: str
     bias: bool
     inputs: Tensor
     outputs: Tensor
 
 
-def features(
-    model: BoundModel, function: SampleFunction, batch: Batch, layer: str | None = None
-) -> Features:
-    """Return what goes into a Linear layer and what comes out of it.
+class FeatureReader:
+    """Return what goes into a Linear layer and what comes out of it, for one batch after the other.
 
-    z_i = W a_i + b. The layer must see one row per sample; of a layer that is called more than once
-    the last call counts. Cost: one forward pass.
+    Of a layer that is called more than once the last call counts. Cost: one forward pass.
 
     Args:
         model: the model at one checkpoint.
         function: calls the model on a batch as in training: the loss, or the target.
-        batch: n samples.
         layer: the module's name, nested names as in ``named_modules``; default: the Linear module
             that the forward pass calls last.
-
-    Returns:
-        The inputs (n, d_in) and outputs (n, d_out), without a graph.
-
-    Raises:
-        ValueError: if there is no such layer, it is not called, or it sees several rows per sample.
-
-    Example:
-        >>> from headwater import AttributionTask, targets
-        >>> task = AttributionTask(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)),
-        ...                        targets.cross_entropy)
-        >>> batch = torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
-        >>> found = features(task.bind(), task.loss, batch)
-        >>> found.layer, tuple(found.inputs.shape), tuple(found.outputs.shape)
-        ('2', (5, 4), (5, 2))
-    """
-    batch = to_device(batch, model.device)
-    candidates = _linear_modules(model.module, layer)
-    last: tuple[str, Tensor, Tensor] | None = None
-
-    def record(name: str) -> Hook:
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            nonlocal last  # copies: what follows may change them in place
-            last = name, args[0].detach().clone(), output.detach().clone()
-
-        return hook
-
-    with torch.no_grad(), _hooks({module: record(name) for name, module in candidates.items()}):
-        model.values(function, batch)
-    if last is None:
-        raise ValueError(
-            f"the loss must call the Linear layer whose input are the features, {layer or 'any'}, "
-            f"got no call; name one of {', '.join(candidates)} with layer="
-        )
-    name, inputs, outputs = last
-    n = batch_size(batch)
-    if inputs.ndim != 2 or len(inputs) != n:
-        raise ValueError(
-            f"the layer of the features must see one row per sample, ({n}, d), got "
-            f"{tuple(inputs.shape)} in {name!r}; name a layer after the positions are pooled with layer="
-        )
-    return Features(name, candidates[name].bias is not None, inputs, outputs)
-
-
-class FeatureReader:
-    """Return the features of one batch after the other, all of the same layer.
-
-    Args:
-        model: the model at one checkpoint.
-        function: calls the model on a batch, see `features`.
-        layer: the module's name; default: the Linear module that is called last.
-
-    Example:
-        >>> from headwater import AttributionTask, targets
-        >>> task = AttributionTask(nn.Linear(3, 2), targets.cross_entropy)
-        >>> read = FeatureReader(task.bind(), task.loss)
-        >>> batch = torch.ones(5, 3), torch.zeros(5, dtype=torch.int64)
-        >>> read(batch).inputs.shape, read.done
-        (torch.Size([5, 3]), 5)
     """
 
     def __init__(
         self, model: BoundModel, function: SampleFunction, layer: str | None = None
     ) -> None:
         self.model, self.function, self.layer = model, function, layer
-        self.done = 0
-        """Samples so far."""
-        self._found: str | None = None
+        self._done, self._found = 0, ""  # samples so far, and their layer
 
     def __call__(self, batch: Batch) -> Features:
-        """Return the features of the next batch.
+        """Return the features of the next batch, without a graph.
 
         Raises:
-            ValueError: if a feature is not finite, or of another layer than before; see also `features`.
+            ValueError: if there is no such layer, it is not called, sees several rows per sample or is
+                another than before, or a feature is not finite.
         """
-        found = features(self.model, self.function, batch, self.layer)
-        check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self.done)
-        if self._found not in (None, found.layer):
+        batch, n = to_device(batch, self.model.device), batch_size(batch)
+        found, candidates = self._last_call(batch)
+        if found is None:
+            raise ValueError(
+                f"the loss must call the Linear layer whose input are the features, "
+                f"{self.layer or 'any'}, got no call; name one of {', '.join(candidates)} with layer="
+            )
+        if found.inputs.ndim != 2 or len(found.inputs) != n:
+            raise ValueError(
+                f"the layer of the features must see one row per sample, ({n}, d), got "
+                f"{tuple(found.inputs.shape)} in {found.layer!r}; name a layer after the positions are "
+                "pooled with layer="
+            )
+        check_finite("the features", torch.cat([found.inputs, found.outputs], 1), self._done)
+        if self._found != found.layer and self._done:
             raise ValueError(
                 f"the features must come from one layer for all batches, got {self._found!r} and "
                 f"{found.layer!r}; name it with layer="
             )
-        self._found = found.layer
-        self.done += len(found.inputs)
+        self._found, self._done = found.layer, self._done + n
         return found
+
+    def _last_call(self, batch: Batch) -> tuple[Features | None, dict[str, nn.Linear]]:
+        """Return the last call of one of the layers that may be meant, and these."""
+        candidates = _linear_modules(self.model.module, self.layer)
+        last: Features | None = None
+
+        def record(name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            nonlocal last  # copies: what follows may change them in place
+            inputs, outputs = args[0].detach().clone(), output.detach().clone()
+            last = Features(self._done, name, module.bias is not None, inputs, outputs)
+
+        with torch.no_grad(), ExitStack() as hooks:
+            for name, module in candidates.items():
+                hooks.enter_context(module.register_forward_hook(partial(record, name)))
+            self.model.values(self.function, batch)
+        return last, candidates
 
 
 def values_at(
     model: BoundModel, function: SampleFunction, batch: Batch, layer: str, outputs: Tensor
 ) -> Tensor:
-    """Return f_i with the output of a layer replaced: f as a function of z.
+    """Return f_i (n,) with the output of a layer replaced: f as a function of z.
 
-    Gradients flow to the outputs, and no further.
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,).
-        batch: n samples.
-        layer: the module's name, called once.
-        outputs: z, (n, d_out); in float64, f is computed in float64.
-
-    Returns:
-        f, (n,).
+    Gradients flow to the outputs z (n, d_out), and no further; with z in float64, f is as well.
 
     Raises:
         ValueError: if the layer is not called exactly once, or its output has another shape.
-
-    Example:
-        >>> from headwater import AttributionTask, targets
-        >>> task = AttributionTask(nn.Sequential(nn.Linear(3, 2)), targets.logit)
-        >>> batch = torch.ones(1, 3), torch.tensor([1])
-        >>> values_at(task.bind(), task.loss, batch, "0", torch.tensor([[0.0, 5.0]])).tolist()
-        [5.0]
     """
     called = 0
 
@@ -177,7 +118,7 @@ def values_at(
         return outputs.clone()  # what follows may change it in place
 
     module = _linear_modules(model.module, layer)[layer]
-    with _hooks({module: replace}):
+    with module.register_forward_hook(replace):
         values = model.values(function, to_device(batch, model.device))
     if called != 1:
         raise ValueError(
@@ -199,13 +140,3 @@ def _linear_modules(module: nn.Module, layer: str | None) -> dict[str, nn.Linear
     if layer not in linear:
         raise ValueError(f"layer must name a Linear layer, {', '.join(linear)}, got {layer!r}")
     return {layer: linear[layer]}
-
-
-@contextmanager
-def _hooks(hooks: dict[nn.Linear, Hook]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -27,10 +27,7 @@ class GradDot(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
-    @property
-    def splits_training_samples(self) -> bool:
-        """Whether the score of a sum of losses is the sum of their scores: it is."""
-        return True
+    splits_training_samples = True
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
@@ -48,10 +45,6 @@ class TracInCP(GradDot):
 
     scores[i, j] = - Σ_c η_c ⟨∇f_j(θ_c), ∇ℓ_i(θ_c)⟩, η_c the learning rate in force at checkpoint c.
     Self-influence: Σ_c η_c ‖∇ℓ_i(θ_c)‖². Cost: that of Grad-Dot, times the number of checkpoints.
-
-    Args:
-        task: checkpoints of one run, in any order.
-        learning_rates: η_c, one per checkpoint.
 
     Raises:
         ValueError: if there is not one learning rate per checkpoint.
@@ -78,9 +71,6 @@ class GradCos(GradientAttributor):
     """Score by the cosine of the angle between gradients: P = I, both sides of unit length.
 
     scores[i, j] = -⟨∇f_j, ∇ℓ_i⟩ / (‖∇f_j‖ ‖∇ℓ_i‖), 0 where a gradient is zero. Self-influence: 1.
-
-    Reference:
-        Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
@@ -92,7 +82,7 @@ class GradCos(GradientAttributor):
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return 1, the cosine of a gradient with itself (0 for a zero gradient)."""
-        parts = [(block.squared_norms() > 0) for block in source.train_blocks()]
+        parts = [block.squared_norms() > 0 for block in source.train_blocks()]
         return torch.cat(parts).to(torch.float64)
 
 

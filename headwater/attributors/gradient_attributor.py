@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headwater.attributors.attributor import Attributor
 from headwater.gradients import Gradients
 from headwater.gradients.captured import CapturedGradients, capture_together
-from headwater.gradients.source import CapturedSource, Represent
+from headwater.gradients.source import CapturedSource
 from headwater.gradients.spill import Allowance
 from headwater.loader import LoadedData
 from headwater.task import SampleFunction
@@ -53,28 +53,20 @@ class GradientAttributor(Attributor):
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Return one source per checkpoint; they share the data and the memory for gradients."""
         allowance = Allowance(self.task.memory_budget // 2)
-        function, represent = self.train_function, _weak(self.represent)
+        # Weak: in a circle with its sources, an attributor would keep the memory of their gradients
+        # until Python looks for circles.
+        method = weakref.WeakMethod(self.represent)
+
+        def represent(gradients: Gradients, checkpoint: int) -> Gradients:
+            bound = method()
+            assert bound is not None
+            return bound(gradients, checkpoint)
+
         return [
-            CapturedSource(self.task, index, data, function, represent, allowance)
+            CapturedSource(self.task, index, data, self.train_function, represent, allowance)
             for index in range(len(self.task.checkpoints))
         ]
 
     def capture(self, gradients: Sequence[CapturedGradients], what: str) -> None:
         """Capture the gradients at all checkpoints in one pass."""
         capture_together(gradients, what)
-
-
-def _weak(represent: Represent) -> Represent:
-    """Return a method that does not hold its object.
-
-    In a circle with its sources, an attributor would keep the memory of their gradients until Python
-    looks for circles.
-    """
-    method = weakref.WeakMethod(represent)
-
-    def call(gradients: Gradients, checkpoint: int) -> Gradients:
-        bound = method()
-        assert bound is not None
-        return bound(gradients, checkpoint)
-
-    return call

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from headwater.attributors.fitted_source import FittedSource, fit
+from headwater.attributors.derived_source import fit, fitted
 from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.attributors.method import Rows
 from headwater.attributors.projection_dimension import sized, warn_if_small
@@ -30,10 +30,11 @@ from headwater.projections import GradientProjection
 from headwater.solvers import LearnedProjection, Solver, State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["InfluenceFunction", "Weights"]
+__all__ = ["InfluenceFunction", "RelatIF"]
 
 log = logging.getLogger(__name__)
 Weights = Literal["own", "averaged"]
+Norm = Literal["loss", "parameters"]
 
 
 class InfluenceFunction(GradientAttributor):
@@ -49,21 +50,23 @@ class InfluenceFunction(GradientAttributor):
     -mean_c[ (1/n) ⟨P g_i, (C + λI)^-1 P∇f_j⟩ ] · mean_c[ σ_i ]: a model that has learned a sample by
     heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample.
 
-    Damping is in the unit of C, a mean over samples. A curvature of L2-regularised training does not
-    contain weight decay: add it to the damping.
+    A norm divides scores and self-influence of sample i by the size of its own effect, at each
+    checkpoint: N_i = √(∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i) for "loss", N_i = ‖(C + λI)^-1 ∇ℓ_i‖ for "parameters".
 
     Args:
         task: model, loss, target and checkpoints.
-        solver: how (C + λI)^-1 is applied, with its damping λ: a number, or relative to C.
+        solver: how (C + λI)^-1 is applied, with its damping λ: a number in the unit of C, or relative to
+            it. C does not contain the weight decay of training: add it to the damping.
         curvature: C; default: the exact Hessian, or the empirical Fisher for a solver that asks for
             rows (`Woodbury`, `DataInf`) and for a projection.
         projection: P, random or learned; default: none. With dimension "auto" it gets 15 times the
             effective dimension tr C (C + λI)^-1 of the first samples at the first checkpoint.
         weights: "own" or "averaged".
+        norm: N, "loss" or "parameters"; default: none. See `RelatIF`.
 
     Raises:
         ValueError: if the curvature does not offer what the solver asks for, or does not go together
-            with a projection or with averaged weights.
+            with a projection or with averaged weights, or these with a norm.
 
     Reference:
         Koh and Liang, Understanding Black-box Predictions via Influence Functions, ICML 2017.
@@ -76,6 +79,7 @@ class InfluenceFunction(GradientAttributor):
         curvature: Curvature | None = None,
         projection: GradientProjection | LearnedProjection | None = None,
         weights: Weights = "own",
+        norm: Norm | None = None,
     ) -> None:
         super().__init__(task)
         if curvature is None:
@@ -83,8 +87,9 @@ class InfluenceFunction(GradientAttributor):
             curvature = EmpiricalFisher() if rows else ExactHessian()
         solver.check_curvature(curvature)
         self.solver, self.curvature = solver, curvature
-        self.projection, self.weights = projection, weights
+        self.projection, self.weights, self.norm = projection, weights, norm
         self._sized = projection
+        self._norms: tuple[State, Tensor] | None = None
         self._check_choices()
 
     def _check_choices(self) -> None:
@@ -94,15 +99,18 @@ class InfluenceFunction(GradientAttributor):
                 "a projection needs a curvature made of the gradients as they are, got "
                 f"{name}; use EmpiricalFisher or MarginGaussNewton"
             )
-        if self.weights not in get_args(Weights):
-            raise ValueError(
-                f"weights must be one of {', '.join(get_args(Weights))}, got {self.weights!r}"
-            )
+        norm = "loss" if self.norm is None else self.norm
+        for what, value, known in (("weights", self.weights, Weights), ("norm", norm, Norm)):
+            if value not in get_args(known):
+                names = ", ".join(get_args(known))
+                raise ValueError(f"{what} must be one of {names}, got {value!r}")
         if self.weights == "averaged" and self.train_function is self.task.loss:
             raise ValueError(
                 f"averaged weights need a curvature along the margin, got {name}; "
                 "use MarginGaussNewton"
             )
+        if self.weights == "averaged" and self.norm is not None:
+            raise ValueError(f"a norm needs weights='own', got averaged ones and {self.norm!r}")
 
     @property
     def train_function(self) -> SampleFunction:
@@ -118,8 +126,13 @@ class InfluenceFunction(GradientAttributor):
     def splits_training_samples(self) -> bool:
         """Whether (C + λI)^-1 is applied to test gradients as vectors, and the loss is differentiated."""
         learned = isinstance(self.projection, LearnedProjection)
-        in_gram_space = self.solver.asked & {ROWS, ROW_PER_SAMPLE}
-        return self.train_function is self.task.loss and not learned and not in_gram_space
+        whole = not learned and not self._in_gram_space and self.norm is None
+        return whole and self.train_function is self.task.loss
+
+    @property
+    def _in_gram_space(self) -> bool:
+        """Whether the solver works on products with all training samples."""
+        return bool(self.solver.asked & {ROWS, ROW_PER_SAMPLE})
 
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Settle the dimension of the projection, and return one source per checkpoint."""
@@ -137,17 +150,14 @@ class InfluenceFunction(GradientAttributor):
         self.curvature.check(source.model, self.task, batch)
 
     def prepare(self, source: GradientSource) -> State:
-        """Return what is computed from the training data alone, whatever the damping.
-
-        With a learned projection its "basis" and the "features" of the samples, with a relative damping
-        the "mean_eigenvalue" of C.
-        """
-        learned = isinstance(self.projection, LearnedProjection)
-        fitted = fit(self.projection, source) if learned else {}  # type: ignore[arg-type]
-        source = _projected(source, fitted)
-        estimated = self.curvature.estimate(source)
-        operator = self.curvature.operator(source, estimated)
-        state = {**fitted, **estimated, **self.solver.prepare(operator)}
+        """Return what is computed from the training data alone, whatever the damping."""
+        state = (
+            fit(self.projection, source) if isinstance(self.projection, LearnedProjection) else {}
+        )
+        source = fitted(source, state)
+        state |= self.curvature.estimate(source)
+        operator = self.curvature.operator(source, state)
+        state |= self.solver.prepare(operator)
         if self.solver.is_relative:
             mean = operator.trace() / operator.size
             state["mean_eigenvalue"] = torch.tensor(mean, dtype=torch.float64)
@@ -156,34 +166,42 @@ class InfluenceFunction(GradientAttributor):
         return state
 
     def solve(self, source: GradientSource, state: State) -> State:
-        """Apply (C + λI)^-1 to the test gradients."""
-        source = _projected(source, state)
+        """Apply (C + λI)^-1 to the test gradients, and return N_i as "relative" (n,) with them."""
+        found = {"features": state["features"]} if "features" in state else {}
+        if self.norm is not None:
+            if self._norms is None or self._norms[0] is not state:  # else: other test samples
+                self._norms = state, self._divisors(source, state)
+            found["relative"] = self._norms[1]
+        source = fitted(source, state)
         solver, operator = self._damped(source, state)
-        solved = solver.solve_gradients(operator, state, source.test())
-        features = {"features": state["features"]} if "features" in state else {}
-        return {**solved, **features}
+        return {**solver.solve_gradients(operator, state, source.test()), **found}
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers the solver needs per test sample: vectors, or products with all."""
-        if self.solver.asked & {ROWS, ROW_PER_SAMPLE}:
+        if self._in_gram_space:
             return 4 * source.n  # in float64
         return 2 * next(iter(source.train_blocks())).dimension
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -(σ_i/n) ⟨g_i, (C + λI)^-1 f_j⟩, g_i the captured gradient; averaged weights: no σ_i."""
-        source, start = _projected(source, solved), 0
+        source, start = fitted(source, solved), 0
         for block in source.train_blocks():
             m = self.solver.score(block[:1], slice(start, start + 1), solved).shape[1]
             for part in row_blocks(len(block), m, source.device, numbers=LARGE):
                 train, rows = block[part], slice(start + part.start, start + part.stop)
                 factors = self._factors(train.values) / -source.n
-                yield rows, self.solver.score(train, rows, solved) * factors[:, None]
+                scores = self.solver.score(train, rows, solved) * factors[:, None]
+                yield rows, scores if self.norm is None else scores / solved["relative"][rows, None]
             start += len(block)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
-        """Return (σ_i²/n) ⟨g_i, (C + λI)^-1 g_i⟩; averaged weights: no σ_i."""
+        """Return (σ_i²/n) ⟨g_i, (C + λI)^-1 g_i⟩; averaged weights: no σ_i; divided by N_i."""
+        divisors = None if self.norm is None else self._divisors(source, state)
+        if divisors is not None and self.norm == "loss":  # N_i² = ∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i
+            return torch.where(divisors < torch.inf, divisors, 0.0) / source.n
         products = self.quadratic(source, state, power=1)
-        return self._factors(source.values()).square() * products / source.n
+        found = self._factors(source.values()).square() * products / source.n
+        return found if divisors is None else found / divisors
 
     def sample_weight(self, source: GradientSource) -> Tensor | None:
         """Return σ_i, if it is averaged."""
@@ -192,9 +210,23 @@ class InfluenceFunction(GradientAttributor):
 
     def quadratic(self, source: GradientSource, state: State, power: int) -> Tensor:
         """Return ⟨g_i, (C + λI)^-power g_i⟩ at all training samples, (n,)."""
-        source = _projected(source, state)
+        source = fitted(source, state)
         solver, operator = self._damped(source, state)
         return solver.quadratic(operator, state, source, power)
+
+    def _divisors(self, source: GradientSource, state: State) -> Tensor:
+        """Return N_i, (n,); infinite where a sample has no gradient, which makes its score 0."""
+        squares = self.quadratic(source, state, power=1 if self.norm == "loss" else 2)
+        wrong = (~(squares >= 0)).nonzero()
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"the norm of relative influence must be positive, got {float(squares[row]):.3g} for its "
+                f"square at sample {row}: C + λI is not positive definite there; raise the damping, or "
+                "use a Gauss-Newton curvature"
+            )
+        norms = self.curvature.loss_scale(source.values()).abs() * squares.sqrt()
+        return torch.where(norms > 0, norms, torch.inf)
 
     def _factors(self, values: Tensor) -> Tensor:
         """Return σ_i, or ones if it is averaged by itself."""
@@ -215,6 +247,44 @@ class InfluenceFunction(GradientAttributor):
         return solver, operator
 
 
-def _projected(source: GradientSource, state: State) -> GradientSource:
-    """Return the source, in the directions of a learned projection if the state has one."""
-    return FittedSource(source, state) if "features" in state else source
+class RelatIF(InfluenceFunction):
+    """Divide the influence of a sample by how much it changes the model at all.
+
+    scores[i, j] = -(1/n) ∇f_jᵀ P ∇ℓ_i / N_i with P = (C + λI)^-1 and
+
+    - norm "loss": N_i = √(∇ℓ_iᵀ P ∇ℓ_i), for a given change of the sample's own loss;
+    - norm "parameters": N_i = ‖P ∇ℓ_i‖, for a given change of the parameters,
+
+    at each checkpoint, averaged over checkpoints afterwards: samples of great effect on everything
+    (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
+    the score 0. Self-influence is divided alike. The scores have the unit of f over that of the norm:
+    they rank, they predict no change. Cost: as influence, and one more solution per training sample
+    (`Woodbury`, `DataInf`: matrix products).
+
+    Raises:
+        ValueError: if P is not positive at a sample, as it may be with an exact Hessian.
+
+    Reference:
+        Barshan, Brunet and Dziugaite, RelatIF: Identifying Explanatory Training Examples via Relative
+        Influence, AISTATS 2020.
+
+    Example:
+        >>> from headwater.solvers import Explicit
+        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> task = AttributionTask(model, f, checkpoints=[{"weight": torch.ones(1, 1)}])
+        >>> x = [torch.tensor([[1.0], [2.0]])]  # ∇ℓ = x², H = mean x² = 2.5: N = x² / √3
+        >>> method = RelatIF(task, Explicit(damping=0.5)).cache(x)
+        >>> [[round(float(s), 3) for s in row] for row in method.attribute(x, x)]  # -x_j² / (2 √3)
+        [[-0.289, -1.155], [-0.289, -1.155]]
+    """
+
+    def __init__(
+        self,
+        task: AttributionTask,
+        solver: Solver,
+        curvature: Curvature | None = None,
+        norm: Norm = "loss",
+        projection: GradientProjection | LearnedProjection | None = None,
+    ) -> None:
+        super().__init__(task, solver, curvature, projection, norm=norm)

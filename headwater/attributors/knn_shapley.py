@@ -7,28 +7,26 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from headwater.attributors.feature_attributor import Describe, DirectedAttributor
 from headwater.attributors.features import FeatureReader
-from headwater.attributors.method import Rows
-from headwater.attributors.pairwise import Describe, PairwiseAttributor, sides
 from headwater.batches import Batch, sample_tensors
 from headwater.checks import check_positive
 from headwater.gradients.source import GradientSource
 from headwater.labels import labels_of
-from headwater.memory import LARGE, row_blocks
+from headwater.memory import row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
 __all__ = ["KNNShapley", "neighbour_shapley"]
 
 
-class KNNShapley(PairwiseAttributor):
+class KNNShapley(DirectedAttributor):
     """Share the probability that the k nearest neighbours give the right label among the samples.
 
     v(i, j) is the Shapley value of i in the game ν_j(S) = (1/k) Σ_{r ≤ min(k, |S|)} 1[y_(r) = y_j],
     (r) the r-th nearest of S to x_j: Σ_i v(i, j) is the share of right labels among the k nearest of
-    all samples. Scores are v where the target rises as the loss falls and -v for the loss; their
-    unit is a probability. Self-influence is v(i, i) ≥ 0; between equal distances the sample
-    that comes first is the nearer.
+    all samples. Scores have the sign of `DirectedAttributor`; their unit is a probability. Between
+    equal distances the sample that comes first is the nearer.
 
     Cost: one forward pass; O(n m d) for distances and O(n m log n) to sort them, a block of test
     samples at a time; it holds the features of the training samples and one value per pair.
@@ -54,11 +52,7 @@ class KNNShapley(PairwiseAttributor):
     """
 
     def __init__(
-        self,
-        task: AttributionTask,
-        neighbours: int,
-        layer: str | None = None,
-        inputs: bool = False,
+        self, task: AttributionTask, neighbours: int, layer: str | None = None, inputs: bool = False
     ) -> None:
         super().__init__(task)
         check_positive("neighbours", neighbours)
@@ -76,29 +70,19 @@ class KNNShapley(PairwiseAttributor):
         read = FeatureReader(source.model, self.task.loss, self.layer)
         return lambda batch: {"feature": read(batch).inputs, "label": labels_of(batch)}
 
-    def value(self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Tensor:
-        """Return v(i, j) for all training samples, (n, m), in the dtype of the features."""
-        blocks = [values.T.to(train["feature"].dtype) for _, values in self._blocks(train, test)]
-        return torch.cat(blocks, 1)
-
-    def self_value(self, train: Mapping[str, Tensor]) -> Tensor:
-        """Return v(i, i)."""
-        return torch.cat([v[:, rows].diagonal() for rows, v in self._blocks(train, train)])
-
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"values": v (n, m), "direction": d}."""
-        train, test, _ = sides(super().solve(source, state))
-        return {"values": self.value(train, test), "direction": state["direction"]}
+        """Return {"scores": d · v (n, m)}, in the dtype of the features."""
+        sign, dtype = float(state["direction"]), state["feature"].dtype
+        blocks = [v.T.to(dtype) for _, v in self._blocks(state, self.tests(source))]
+        return {"scores": torch.cat(blocks, 1).mul_(sign)}
 
     def solved_width(self, source: GradientSource) -> int:
-        """Return n: the values of all training samples."""
+        """Return n: the scores of all training samples."""
         return source.n
 
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield d · v(i, j)."""
-        values, sign = solved["values"], float(solved["direction"])
-        for rows in row_blocks(len(values), values.shape[1], values.device, numbers=LARGE):
-            yield rows, values[rows] * sign
+    def self_score(self, source: GradientSource, state: State) -> Tensor:
+        """Return v(i, i)."""
+        return torch.cat([v[:, rows].diagonal() for rows, v in self._blocks(state, state)])
 
     def _blocks(
         self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]
@@ -114,26 +98,11 @@ class KNNShapley(PairwiseAttributor):
 
 
 def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Tensor:
-    """Return the Shapley values of all training samples in the nearest-neighbour game of each row.
+    """Return the Shapley values of all training samples in each test sample's game, float64 (m, n).
 
     With samples sorted by distance, m_(r) = 1[label right] and m_(n+1) = 0:
-    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum per row.
-
-    Args:
-        distance: of test sample j to training sample i, or anything that sorts alike, (m, n).
-        matches: whether their labels are the same, bool (m, n).
-        neighbours: k.
-
-    Returns:
-        float64 (m, n), in the order of the training samples.
-
-    Reference:
-        Jia et al., Efficient Task-Specific Data Valuation for Nearest Neighbor Algorithms, VLDB 2019.
-
-    Example:
-        >>> near_to_far = torch.tensor([[0.1, 0.2]])
-        >>> neighbour_shapley(near_to_far, torch.tensor([[True, True]]), neighbours=1).tolist()
-        [[0.5, 0.5]]
+    s_(i) = Σ_{r ≥ i} (m_(r) - m_(r+1)) min(k, r) / (r k). Cost: one sort and one sum per row of
+    `distance` (m, n), or of anything that sorts alike; `matches` (m, n) says whose labels are the same.
     """
     order = distance.argsort(dim=1, stable=True)
     found = matches.gather(1, order).to(torch.float64)
@@ -149,4 +118,4 @@ def _flat_inputs(batch: Batch) -> Tensor:
     labels, dtype = labels_of(batch), torch.get_default_dtype()
     inputs = [t for t in sample_tensors(batch) if t is not labels]
     kept = [t if t.is_floating_point() else t.to(dtype) for t in inputs]
-    return torch.cat([t.flatten(1) if t.ndim > 1 else t[:, None] for t in kept], 1)
+    return torch.cat([t.reshape(len(t), -1) for t in kept], 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from headwater.batches import Batch
 from headwater.gradients.source import GradientSource
+from headwater.memory import LARGE, row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
@@ -25,11 +26,7 @@ Rows = tuple[slice, Tensor]
 
 
 class Method(ABC):
-    """The choices of a method, at one checkpoint after the other.
-
-    Args:
-        task: model, loss, target and checkpoints; an ensemble has several checkpoints.
-    """
+    """The choices of a method, at one checkpoint after the other."""
 
     def __init__(self, task: AttributionTask) -> None:
         self.task = task
@@ -49,9 +46,14 @@ class Method(ABC):
         """Return how many numbers `solve` needs per test sample; where all do not fit, it gets a few."""
         return 0
 
-    @abstractmethod
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield (rows, -⟨P∇f_j, ∇ℓ_i⟩ (b, m)) for one block of training samples after the other."""
+        """Yield (rows, -⟨P∇f_j, ∇ℓ_i⟩ (b, m)) for one block of training samples after the other.
+
+        By default `solve` has made all of them: "scores" (n, m).
+        """
+        scores = solved["scores"]
+        for rows in row_blocks(len(scores), scores.shape[1], scores.device, numbers=LARGE):
+            yield rows, scores[rows]
 
     @abstractmethod
     def self_score(self, source: GradientSource, state: State) -> Tensor:

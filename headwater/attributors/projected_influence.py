@@ -16,22 +16,12 @@ class ProjectedInfluence(InfluenceFunction):
 
     φ_i = P∇ℓ_i and ψ_j = P∇f_j, another P for every checkpoint, and C = (1/n) ΦᵀΦ:
     scores[i, j] = -(1/n) ψ_jᵀ (C + λI)^-1 φ_i ≈ f_j(with i) - f_j(without i), in the unit of f.
-    It is `InfluenceFunction` with `EmpiricalFisher`, a projection and C factorised. With blocks, C is
-    taken as block-diagonal. Cost: one projection of every gradient, and k × k algebra; only the m
-    test rows are multiplied by the inverse.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        projection: of every gradient; None where the gradients are projected already.
-        damping: λ ≥ 0.
-        blocks: number or sizes of the diagonal blocks; "layers": one per layer.
+    It is `InfluenceFunction` with `EmpiricalFisher`, a projection (None where the gradients are projected
+    already) and C factorised: in diagonal blocks of a number or of sizes, or one per layer ("layers"),
+    between which C is taken as 0. Cost: one projection of every gradient, and k × k algebra.
 
     Raises:
         ValueError: if the damping is negative, or the blocks do not fit the projection.
-
-    Reference:
-        Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
-        Functions, 2024.
     """
 
     def __init__(
@@ -54,24 +44,12 @@ def logra(
 ) -> ProjectedInfluence:
     """Return LoGra: two-sided random projections of each layer, and a Fisher matrix of each.
 
-    Args:
-        task: any loss, target and checkpoints.
-        dimension_in: k_in, of the inputs of each layer.
-        dimension_out: k_out, of the output gradients of each layer.
-        damping: λ.
-        seed: of the projections.
-        blocks: 1 for one Fisher matrix of all layers together.
+    The inputs of each layer are projected to `dimension_in` numbers, its output gradients to
+    `dimension_out`; blocks=1 is one Fisher matrix of all layers together.
 
     Reference:
         Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence
         Functions, 2024.
-
-    Example:
-        >>> import torch
-        >>> f = lambda model, batch: model(batch).sum(1)
-        >>> method = logra(AttributionTask(torch.nn.Linear(3, 2), f), 2, 2, damping=0.1)
-        >>> method.cache([torch.ones(4, 3)]).self_influence([torch.ones(4, 3)]).shape
-        torch.Size([4])
     """
     projection = Kronecker(dimension_in, dimension_out, seed=seed)
     return ProjectedInfluence(task, projection, damping, blocks)
@@ -87,13 +65,7 @@ def grass(
 ) -> ProjectedInfluence:
     """Return GraSS: masked gradients brought to k dimensions by a sparse projection.
 
-    Args:
-        task: any loss, target and checkpoints.
-        dimension: k.
-        damping: λ.
-        blowup: coordinates kept for each dimension.
-        seed: of mask and projection.
-        blocks: number of diagonal blocks of the Fisher matrix.
+    The mask keeps `blowup` coordinates for each dimension.
 
     Reference:
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
@@ -111,19 +83,6 @@ def factgrass(
     seed: int = 0,
     blocks: Blocks = "layers",
 ) -> ProjectedInfluence:
-    """Return FactGraSS: GraSS on the factors of each layer, which forms no gradient.
-
-    Args:
-        task: any loss, target and checkpoints.
-        dimension: k of each layer.
-        damping: λ.
-        blowup: entries kept for each dimension.
-        seed: of masks and projections.
-        blocks: 1 for one Fisher matrix of all layers together.
-
-    Reference:
-        Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
-        Projection, NeurIPS 2025.
-    """
+    """Return FactGraSS: `grass` on the factors of each layer, k dimensions each; it forms no gradient."""
     projection = FactGraSS(dimension, blowup, seed=seed)
     return ProjectedInfluence(task, projection, damping, blocks)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
 from dataclasses import replace
+from threading import Event
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from headwater.batches import Batch, batch_size, select
+from headwater.batches import batch_size, select
 from headwater.curvature import Curvature, LinearOperator
 from headwater.curvature.row_operator import rows_of
 from headwater.gradients.source import CapturedSource
+from headwater.loader import LoadedData
 from headwater.projections import Projection
 from headwater.solvers import Solver, State
 from headwater.solvers.damping import Damping, absolute
@@ -36,27 +37,24 @@ RULE = 15
 """Dimensions of a projection for each effective one; 10 to 20 keep the scores."""
 STEP = 64
 """Dimensions come in multiples of it."""
+WARNED = Event()
+"""Set once this process has warned of a projection that is too small."""
 
 
 def sized(
-    projection: P,
-    task: AttributionTask,
-    curvature: Curvature,
-    damping: Damping,
-    batches: Iterable[Batch],
+    projection: P, task: AttributionTask, curvature: Curvature, damping: Damping, data: LoadedData
 ) -> P:
     """Return a projection with its dimension as a number: that it needs, where it is "auto".
 
-    Args:
-        projection: any, or None.
-        task: model, loss, target and checkpoints; the first one is looked at.
-        curvature: made of the gradients that are projected.
-        damping: λ.
-        batches: the training data, whose first samples are looked at.
+    It needs that of the gradients of the curvature's function at the first samples and the first
+    checkpoint, at this damping. Anything but a projection with a dimension is returned as it is.
     """
     if not isinstance(projection, Projection) or projection.dimension != "auto":
         return projection
-    source = CapturedSource(task, 0, _first(batches, SAMPLES), curvature.function(task))
+    batches = [data.first, *data.head(SAMPLES)[1:]]
+    surplus = max(0, sum(map(batch_size, batches)) - SAMPLES)
+    batches[-1] = select(batches[-1], slice(0, batch_size(batches[-1]) - surplus))
+    source = CapturedSource(task, 0, batches, curvature.function(task))
     rows = rows_of(curvature.operator(source, {}), "a projection of dimension 'auto'")
     enough = sufficient_dimension(torch.linalg.eigvalsh(rows.gram() / rows.n), damping)
     k = min(enough, task.layout.size)
@@ -65,12 +63,13 @@ def sized(
 
 
 def warn_if_small(solver: Solver, operator: LinearOperator, state: State) -> None:
-    """Warn where C + λI tells more than half of the dimensions of a projected space from λI alone."""
+    """Warn, once per process, where C + λI is not λI in more than half of a projected space."""
     if solver.shift == 0:
         return  # nothing is told from it, whatever the dimension
     found = measured_dimension(solver, operator, state)
     log.info("effective dimension %.0f of %d projected ones", found, operator.size)
-    if operator.size < 2 * found:
+    if operator.size < 2 * found and not WARNED.is_set():
+        WARNED.set()
         log.warning(
             "a projection should have more than twice as many dimensions as the curvature in it, got "
             "%d for %.0f at damping %.3g; project to more, or raise the damping",
@@ -117,14 +116,3 @@ def measured_dimension(
     signs = (2 * drawn - 1).to(operator.device, operator.dtype)
     products = (signs * solver.inverse(operator, state)(signs)).sum(1, dtype=torch.float64)
     return operator.size - solver.shift * float(products.mean())
-
-
-def _first(batches: Iterable[Batch], count: int) -> list[Batch]:
-    """Return as many samples, or all there are."""
-    found: list[Batch] = []
-    for batch in batches:
-        found.append(select(batch, slice(0, count)))
-        count -= batch_size(found[-1])
-        if count <= 0:
-            break
-    return found

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from headwater.attributors.attributor import Attributor
-from headwater.attributors.features import FeatureReader, Features, features, values_at
+from headwater.attributors.feature_attributor import Describe, FeatureAttributor, described
+from headwater.attributors.features import FeatureReader, Features, values_at
 from headwater.attributors.method import Rows
 from headwater.attributors.softmax_regression import fit_softmax
 from headwater.batches import Batch
 from headwater.checks import check_finite, check_positive
 from headwater.gradients.source import GradientSource
 from headwater.memory import LARGE, row_blocks
-from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import AttributionTask, SampleFunction
 
 __all__ = ["RPS"]
 
 
-class RPS(Attributor):
+class RPS(FeatureAttributor):
     """Write the logits as a sum over training samples, after a refit of the last layer with L2.
 
     Θ* = argmin (1/n) Σ_i CE(q_i, softmax(Θ x_i)) + λ‖Θ‖², x the input of the last Linear layer (and
@@ -32,11 +31,9 @@ class RPS(Attributor):
     sample i adds to the target scores[i, j] = ⟨∂f_j/∂z_j, α_i⟩ ⟨x_i, x_j⟩, in the unit of f to first
     order. Self-influence: what i takes from its own loss, -⟨∂ℓ_i/∂z_i, α_i⟩‖x_i‖².
 
-    q are the model's own predictions: the samples that its answers rest on, not those its labels
-    have moved; self-influence may then be negative. Or q are the labels: P = I/(2λn) in the
-    formula of all methods, and self-influence is ‖∇ℓ_i‖²/(2λn) ≥ 0.
-
-    Cost: one forward pass, and a convex problem in C(d + 1) numbers that Newton's method solves.
+    q are the model's own predictions, and self-influence may be negative; or they are the labels:
+    P = I/(2λn) in the formula of all methods, and self-influence is ‖∇ℓ_i‖²/(2λn) ≥ 0. Cost: one forward
+    pass, and a convex problem in C(d + 1) numbers that Newton's method solves.
 
     Args:
         task: its loss must be the cross-entropy of the output of the layer.
@@ -51,13 +48,6 @@ class RPS(Attributor):
 
     Reference:
         Yeh et al., Representer Point Selection for Explaining Deep Neural Networks, NeurIPS 2018.
-
-    Example:
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> RPS(task, l2=0.1).cache(train).attribute(train, train).shape
-        torch.Size([2, 2])
     """
 
     def __init__(
@@ -76,26 +66,30 @@ class RPS(Attributor):
 
     def check(self, source: GradientSource, batch: Batch) -> None:
         """Refuse a loss that is not the cross-entropy of the output of the layer."""
-        found = features(source.model, self.task.loss, batch, self.layer)
-        self._label_probabilities(source, batch, found, 0)
+        found = FeatureReader(source.model, self.task.loss, self.layer)(batch)
+        self._label_probabilities(source, batch, found)
 
-    def prepare(self, source: GradientSource) -> State:
-        """Return {"features": x, "labels": q of the loss, "alpha": α, "weight": Θ*}, in float64.
+    def describer(self, source: GradientSource) -> Describe:
+        """Keep {"features": x, "labels": q of the loss, "teacher": the q of the refit}, in float64."""
+        read = FeatureReader(source.model, self.task.loss, self.layer)
 
-        And {"gradient_norm": ‖∇‖ at Θ*}.
-        """
-        read, parts = FeatureReader(source.model, self.task.loss, self.layer), []
-        for batch in track(source.batches, "features"):
+        def describe(batch: Batch) -> Mapping[str, Tensor]:
             found = read(batch)
-            labels = self._label_probabilities(source, batch, found, read.done - len(found.inputs))
+            labels = self._label_probabilities(source, batch, found)
             own = found.outputs.to(torch.float64).softmax(1)
-            parts.append((self._rows(found), labels, labels if self.fit == "labels" else own))
-        x, labels, teacher = (torch.cat(column) for column in zip(*parts, strict=True))
+            teacher = labels if self.fit == "labels" else own
+            return {"features": self._rows(found), "labels": labels, "teacher": teacher}
+
+        return describe
+
+    def summary(self, source: GradientSource, samples: dict[str, Tensor]) -> State:
+        """Return the features and labels, "alpha": α, "weight": Θ* and "gradient_norm": ‖∇‖ there."""
+        x, teacher = samples["features"], samples["teacher"]
         fitted = fit_softmax(x, teacher, self.l2)
         alpha = (teacher - (x @ fitted.weight.T).softmax(1)) / (2 * self.l2 * len(x))
         return {
             "features": x,
-            "labels": labels,
+            "labels": samples["labels"],
             "alpha": alpha,
             "weight": fitted.weight,
             "gradient_norm": torch.tensor(fitted.gradient_norm, dtype=torch.float64),
@@ -103,15 +97,16 @@ class RPS(Attributor):
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Add the test features x_j and ∂f_j/∂z_j at the refitted logits."""
-        read, parts = FeatureReader(source.model, self.task.loss, self.layer), []
-        for batch in track(source.test_batches, "features"):
-            found, done = read(batch), read.done
+        read, target = FeatureReader(source.model, self.task.loss, self.layer), self.task.target
+
+        def describe(batch: Batch) -> Mapping[str, Tensor]:
+            found = read(batch)
             x = self._rows(found)
-            z, first_row = x @ state["weight"].T, done - len(x)
-            parts.append((x, _slopes(source, self.task.target, batch, found.layer, z, first_row)))
-        x, slopes = (torch.cat(column) for column in zip(*parts, strict=True))
-        kept = {name: state[name] for name in ("features", "alpha")}
-        return {**kept, "test_features": x, "test_slopes": slopes}
+            slopes = _slopes(source, target, batch, found, x @ state["weight"].T)
+            return {"test_features": x, "test_slopes": slopes}
+
+        (test,) = described([describe], source.test_batches, source.device)
+        return {"features": state["features"], "alpha": state["alpha"], **test}
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield ⟨∂f_j/∂z_j, α_i⟩⟨x_i, x_j⟩."""
@@ -133,14 +128,11 @@ class RPS(Attributor):
             x = normalize(x, dim=1)
         return torch.cat([x, torch.ones_like(x[:, :1])], 1) if found.bias else x
 
-    def _label_probabilities(
-        self, source: GradientSource, batch: Batch, found: Features, first_row: int
-    ) -> Tensor:
+    def _label_probabilities(self, source: GradientSource, batch: Batch, found: Features) -> Tensor:
         """Return q = softmax(z) - ∂ℓ/∂z of a cross-entropy, the same at every z, (n, C)."""
         z = found.outputs.to(torch.float64)
         at_zero, at_own = (
-            logits.softmax(1)
-            - _slopes(source, self.task.loss, batch, found.layer, logits, first_row)
+            logits.softmax(1) - _slopes(source, self.task.loss, batch, found, logits)
             for logits in (torch.zeros_like(z), z)
         )
         if not torch.allclose(at_zero, at_own, atol=1e-4) or bool((at_zero < -1e-4).any()):
@@ -152,18 +144,13 @@ class RPS(Attributor):
 
 
 def _slopes(
-    source: GradientSource,
-    function: SampleFunction,
-    batch: Batch,
-    layer: str,
-    outputs: Tensor,
-    first_row: int,
+    source: GradientSource, function: SampleFunction, batch: Batch, found: Features, outputs: Tensor
 ) -> Tensor:
     """Return ∂f_i/∂z_i with the outputs of the layer replaced, (n, C)."""
     z = outputs.detach().requires_grad_()
     with torch.enable_grad():
-        values = values_at(source.model, function, batch, layer, z)
+        values = values_at(source.model, function, batch, found.layer, z)
         # 0 · z: a function that does not depend on the logits has slope 0, and is no error.
         (slope,) = torch.autograd.grad(values.sum() + 0.0 * z.sum(), z)
-    check_finite("the derivative by the logits", slope, first_row)
+    check_finite("the derivative by the logits", slope, found.first_row)
     return slope

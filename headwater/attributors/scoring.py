@@ -25,13 +25,9 @@ Scores = NDArray[np.float32]
 def scores_into(
     method: Method, out: Scores, sources: Sequence[GradientSource], solved: Iterable[State]
 ) -> None:
-    """Write the scores into an array, a block of training samples at a time.
+    """Write the scores into an array (n_train, n_test), a block of training samples at a time.
 
-    Args:
-        method: the method.
-        out: (n_train, n_test), in memory or mapped from a file.
-        sources: one per checkpoint.
-        solved: what `solve` returned at each of them; one is held at a time.
+    `solved` is what `solve` returned at each checkpoint; one of them is held at a time.
 
     Raises:
         ValueError: if the array has not one row per training sample.
@@ -51,12 +47,8 @@ def solve_into(
 ) -> None:
     """Solve and score one checkpoint after the other, test samples in blocks where all do not fit.
 
-    Args:
-        method: the method.
-        out: (n_train, n_test), in memory or mapped from a file.
-        sources: one per checkpoint, with tests.
-        states: what `prepare` returned at each of them.
-        scored: whose training gradients are scored in place of a source's own.
+    `states` are what `prepare` returned at the sources, which have tests; the training gradients that
+    are scored are those of `scored(source)`.
     """
     writer = _Writer(method, out, sources)
     for place, (source, state) in enumerate(zip(sources, states, strict=True)):
@@ -82,11 +74,7 @@ def self_scores(
 
 
 def written(write: Callable[[Scores], None], shape: tuple[int, int], out: Path | None) -> Tensor:
-    """Return scores (n_train, n_test) in memory; or in a .npy file, which appears when it is whole.
-
-    Raises:
-        MemoryError: if they do not fit into memory.
-    """
+    """Return scores (n_train, n_test) in memory; or in a .npy file, which appears when it is whole."""
     if out is None:
         what, cpu = f"a matrix of {shape[0]:,} x {shape[1]:,} scores", torch.device("cpu")
         check_memory(what, 4 * shape[0] * shape[1], "pass out= with the path of a file", cpu)

@@ -20,13 +20,7 @@ INNER_STEPS = 500
 
 @dataclass(frozen=True)
 class SoftmaxFit:
-    """The minimiser, and how well it is one.
-
-    Args:
-        weight: Θ, float64 (C, d).
-        gradient_norm: ‖∇F(Θ)‖.
-        steps: Newton steps taken.
-    """
+    """The minimiser Θ, float64 (C, d), with ‖∇F(Θ)‖ and the number of Newton steps."""
 
     weight: Tensor
     gradient_norm: float
@@ -34,33 +28,20 @@ class SoftmaxFit:
 
 
 def fit_softmax(features: Tensor, teacher: Tensor, l2: float, max_steps: int = 100) -> SoftmaxFit:
-    """Minimise F(Θ) = (1/n) Σ_i CE(q_i, softmax(Θ x_i)) + λ‖Θ‖², strictly convex.
+    """Minimise F(Θ) = (1/n) Σ_i CE(q_i, softmax(Θ x_i)) + λ‖Θ‖² for x (n, d) and the teacher q (n, C).
 
     Newton's method with backtracking; each step by conjugate gradients, preconditioned with a
     Kronecker product S ⊗ A + 2λI near the Hessian: S = mean of diag(p_i) - p_i p_iᵀ, and A the second
     moment of the features, samples weighted by tr S_i. Cost: a d × d eigenproblem per Newton step,
     and O(n d C) per inner step.
 
-    Args:
-        features: x, (n, d).
-        teacher: q, the wanted probabilities of each sample, (n, C).
-        l2: λ > 0.
-        max_steps: Newton steps, at most.
-
-    Returns:
-        Θ with ‖∇F(Θ)‖ ≤ 1e-12 ‖∇F(0)‖, up to rounding.
-
     Raises:
-        ValueError: if λ is not positive, the data are not finite, or it does not converge.
+        ValueError: if λ is not positive, the data are not finite, or the gradient does not fall to
+            ‖∇F(Θ)‖ ≤ 1e-12 ‖∇F(0)‖, up to rounding.
 
     Reference:
         Martens and Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature,
         ICML 2015 (the preconditioner).
-
-    Example:
-        >>> fit = fit_softmax(torch.eye(2), torch.eye(2), l2=0.1)
-        >>> bool(fit.weight[0, 0] > 0), fit.gradient_norm < 1e-12
-        (True, True)
     """
     check_positive("l2", l2)
     check_shape("teacher", teacher, (len(features), None))

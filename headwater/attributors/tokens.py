@@ -10,12 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from headwater.attributors.derived_source import DerivedSource
 from headwater.attributors.method import Method
 from headwater.attributors.scoring import solve_into, written
 from headwater.batches import Batch, batch_size, select
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.captured import CapturedGradients
-from headwater.gradients.source import CapturedSource, GradientSource
+from headwater.gradients.source import CapturedSource
 from headwater.loader import LoadedData
 from headwater.solvers import State
 from headwater.targets import TokenTarget, per_token
@@ -28,12 +29,7 @@ Capture = Callable[[Sequence[CapturedGradients], str], None]
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Samples, each with the position of one of its tokens.
-
-    Args:
-        samples: (k, ...), a sample once for every token of it.
-        position: int64 (k,).
-    """
+    """Samples (k, ...), one for every token of each, and the positions of the tokens, int64 (k,)."""
 
     samples: Batch
     position: Tensor
@@ -50,12 +46,7 @@ class OneToken:
 
 
 class Tokens:
-    """The tokens with a label of a loader's samples, in order, as batches of samples of their own.
-
-    Args:
-        loader: batches of sequences.
-        target: says which tokens have a label.
-    """
+    """The tokens with a label of a loader's samples, in order, as batches of samples of their own."""
 
     def __init__(self, loader: Iterable[Batch], target: TokenTarget) -> None:
         self.loader, self.target = loader, target
@@ -79,42 +70,6 @@ class Tokens:
         return torch.cat(samples), torch.cat(positions), longest
 
 
-class TokenSource(GradientSource):
-    """A source whose training gradients are those of single tokens, n still the number of samples.
-
-    They are captured as they are asked for, and not kept.
-
-    Args:
-        source: of the samples.
-        tokens: of its training data.
-    """
-
-    def __init__(self, source: CapturedSource, tokens: Tokens) -> None:
-        super().__init__(source.task, source.index, source.batches, function=source.function)
-        self._source, self._tokens = source, tokens
-
-    @property
-    def n(self) -> int:
-        """The number of training samples."""
-        return self._source.n
-
-    def values(self) -> Tensor:
-        """Return the losses of the samples, (n,)."""
-        return self._source.values()
-
-    def train_blocks(self) -> Iterator[Gradients]:
-        """Yield the gradients of one batch of tokens after the other."""
-        capture, done = GradientCapture(self._source.model, OneToken(self._tokens.target)), 0
-        for batch in self._tokens:
-            gradients = self._source.represent(capture(batch, first_row=done))
-            done += len(gradients)
-            yield gradients
-
-    def test(self) -> Gradients:
-        """Return the target's gradients at the test samples."""
-        return self._source.test()
-
-
 def token_scores(
     method: Method,
     capture: Capture,
@@ -125,51 +80,54 @@ def token_scores(
 ) -> Tensor:
     """Return the scores of all tokens of the training or of the test samples.
 
-    Args:
-        method: the method.
-        capture: `Attributor.capture` of it.
-        sources: one per checkpoint, as `cache` made them.
-        states: what `prepare` returned at each.
-        tests: the test samples.
-        side: whose tokens.
+    "test": (n_train, n_test, T), scores[i, j, t] that of the target of token t alone; "train":
+    (n_train, T, n_test), scores[i, t, j] that of the loss of token t alone. 0 where a position has no
+    label. Over tokens they add up to the scores of the samples, for losses and targets that are sums
+    over tokens themselves.
 
-    Returns:
-        "test": (n_train, n_test, T), scores[i, j, t] that of the target of token t alone; "train":
-        (n_train, T, n_test), scores[i, t, j] that of the loss of token t alone. 0 where a position has
-        no label. Over tokens they add up to the scores of the samples, for losses and targets that
-        are sums over tokens themselves.
+    Gradients of training tokens are captured as they are scored, and not kept: a training loader
+    beyond a quarter of the memory budget is read to count its tokens, and once per checkpoint and block
+    of test samples.
+
+    `capture` is the method of this name of the attributor, `states` what it prepared of the sources.
 
     Raises:
         ValueError: if the method, its loss or its target has no scores per token.
     """
-    task = method.task
+    task, data = method.task, sources[0].batches
     if side not in ("train", "test"):
         raise ValueError(f"per_token must be 'train' or 'test', got {side!r}")
     method.check_tokens(side)
-    data = sources[0].batches
-    if side == "test":
-        tokens = Tokens(tests, per_token(task.target))
-        samples, positions, longest = tokens.places()
+    of_test = side == "test"
+    tokens = Tokens(*((tests, per_token(task.target)) if of_test else (data, per_token(task.loss))))
+    samples, positions, longest = tokens.places()
+    if of_test:
         loaded = LoadedData(tokens, "test_loader", task.memory_budget // 4)
         tested = [source.with_tests(loaded, OneToken(tokens.target)) for source in sources]
-        capture([source.test_gradients for source in tested], "test gradients of tokens")
-        write = partial(solve_into, method, sources=tested, states=states)
+    else:
+        tested = [source.with_tests(tests) for source in sources]
+    capture([source.test_gradients for source in tested], "test gradients")
+    write = partial(solve_into, method, sources=tested, states=states)
+    if of_test:
         flat = written(write, (data.n, len(samples)), None)
         scores = flat.new_zeros(data.n, tests.n, longest)
         scores[:, samples, positions] = flat
-        return scores
-    tokens = Tokens(data, per_token(task.loss))
-    samples, positions, longest = tokens.places()
-    tested = [source.with_tests(tests) for source in sources]
-    capture([source.test_gradients for source in tested], "test gradients")
-    write = partial(
-        solve_into,
-        method,
-        sources=tested,
-        states=states,
-        scored=lambda source: TokenSource(source, tokens),
-    )
-    flat = written(write, (len(samples), tests.n), None)
-    scores = flat.new_zeros(data.n, longest, tests.n)
-    scores[samples, positions] = flat
+    else:
+        write = partial(write, scored=partial(_of_tokens, tokens=tokens))
+        flat = written(write, (len(samples), tests.n), None)
+        scores = flat.new_zeros(data.n, longest, tests.n)
+        scores[samples, positions] = flat
     return scores
+
+
+def _of_tokens(source: CapturedSource, tokens: Tokens) -> DerivedSource:
+    """Return a source whose training gradients are those of single tokens, n that of the samples."""
+
+    def train() -> Iterator[Gradients]:
+        capture, done = GradientCapture(source.model, OneToken(tokens.target)), 0
+        for batch in tokens:
+            gradients = source.represent(capture(batch, first_row=done))
+            done += len(gradients)
+            yield gradients
+
+    return DerivedSource(source, train)

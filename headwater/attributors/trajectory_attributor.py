@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Reversible, Sequence, Sized
 from dataclasses import dataclass
@@ -10,16 +11,15 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
-from headwater.attributors.method import Rows
 from headwater.batches import Batch, batch_size, tensors_of
 from headwater.checks import check_finite
 from headwater.curvature.sample_table import SampleTable
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
-from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.memory import check_memory
 from headwater.progress import track
 from headwater.solvers import State
-from headwater.task import BoundModel, SampleFunction
+from headwater.task import AttributionTask, BoundModel, SampleFunction
 from headwater.trajectory import Step
 
 __all__ = ["Passage", "TrajectoryAttributor"]
@@ -32,12 +32,8 @@ COPIES = 4
 class Passage:
     """A step of the run, on the way back through it.
 
-    Args:
-        step: its parameters, rate and samples.
-        model: the model before it.
-        batches: its samples.
-        gradients: g_i, their gradients in the space of u, (b, k).
-        products: (η/|B|) ⟨g_i, u_j⟩, (b, m).
+    With the model before it, its samples, their gradients g_i in the space of u, (b, k), and their
+    products (η/|B|) ⟨g_i, u_j⟩, (b, m).
     """
 
     step: Step
@@ -52,13 +48,27 @@ class TrajectoryAttributor(Attributor):
 
     scores[i, j] = -Σ_t (η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩ over the steps whose batch B_t holds i,
     u_{j,T} = ∇f_j(θ_T), and u_{j,t} what a method makes of u_{j,t+1} (`carried`). Self-influence: minus
-    the score of a sample for its own loss. The training samples are held in memory; where u does not
-    fit into a quarter of the budget, test samples follow the run in blocks.
+    the score of a sample for its own loss.
+
+    The training samples are held in memory, whatever the budget, so that their loader is read once, in
+    `cache`. Where u does not fit into a quarter of the budget, test samples follow the run in blocks.
+
+    Args:
+        task: the ends of the runs.
+        runs: one per checkpoint, anything that `reversed` takes: a list, or a `TrainingRun`.
+
+    Raises:
+        ValueError: if there is not one run per checkpoint, or a step names samples that do not exist.
     """
 
-    @abstractmethod
-    def run(self, source: GradientSource) -> Reversible[Step]:
-        """Return the run that ends at a checkpoint."""
+    def __init__(self, task: AttributionTask, runs: Sequence[Reversible[Step]]) -> None:
+        super().__init__(task)
+        if len(runs) != len(task.checkpoints):
+            raise ValueError(
+                f"{type(self).__name__} needs one run per checkpoint, got {len(runs)} for "
+                f"{len(task.checkpoints)} checkpoints; see headwater.benchmark.training"
+            )
+        self.runs = list(runs)
 
     @abstractmethod
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
@@ -68,54 +78,64 @@ class TrajectoryAttributor(Attributor):
         """Return gradients in the space of u, (n, k); default: all parameters."""
         return gradients.dense()
 
+    @property
+    def embeds(self) -> bool:
+        """Whether all k directions of the space of u follow the run in `cache`."""
+        return False
+
+    @property
+    def data_budget(self) -> int:
+        """All training batches are kept: every step asks for some of their samples."""
+        return sys.maxsize
+
     def solved_width(self, source: GradientSource) -> int:
-        """Return the size of u and its copies."""
-        return COPIES * self.task.layout.size
+        """Return the size of u and its copies, or with embeddings that of the effects."""
+        return source.n if self.embeds else COPIES * self.task.layout.size
 
     def prepare(self, source: GradientSource) -> State:
-        """Check the data and the steps."""
-        done, run = 0, self.run(source)
+        """Check the data and the steps, and return {"embedding": (n, k)} where there is one."""
+        done, run = 0, self.runs[source.index]
         for batch in source.batches:
             for tensor in tensors_of(batch):
                 check_finite("the data", tensor, done)
             done += batch_size(batch)
         for step in run if isinstance(run, Sequence) else ():
             _rows_of(step, done)
-        return {}
+        return {"embedding": self._effects(source, None)} if self.embeds else {}
 
     def solve(self, source: GradientSource, state: State) -> State:
-        """Return {"effects": what the steps took from the targets, (n, m)}."""
-        u = self.at_end(source, self.task.target, source.test_batches, "test gradients")
-        effects = u.new_zeros(source.n, len(u))
-        for rows, products in self.back(source, u):
-            effects.index_add_(0, rows, products)
-        return {"effects": effects}
-
-    def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
-        """Yield minus the effects of following the gradients."""
-        effects = solved["effects"]
-        for rows in row_blocks(len(effects), effects.shape[1], effects.device, numbers=LARGE):
-            yield rows, -effects[rows]
+        """Return {"scores": minus what the steps took from the targets, (n, m)}."""
+        u = self._at_end(source, self.task.target, source.test_batches, "test gradients")
+        embedded = "embedding" in state
+        effects = state["embedding"] @ u.T if embedded else self._effects(source, u)
+        return {"scores": effects.neg_()}
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return what the steps that saw a sample took from its own loss."""
-        u = self.at_end(source, self.task.loss, source.batches, "gradients")
+        u = self._at_end(source, self.task.loss, source.batches, "gradients")
+        if "embedding" in state:
+            return (state["embedding"] * u).sum(1)
         effects = u.new_zeros(len(u))
-        for rows, products in self.back(source, u):
+        for rows, products in self._back(source, u):
             effects.index_add_(0, rows, products.gather(1, rows[:, None])[:, 0])
         return effects
 
-    def back(
-        self, source: GradientSource, u: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _effects(self, source: GradientSource, u: Tensor | None) -> Tensor:
+        """Return Σ_t (η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, (n, m), see `_back`."""
+        effects = torch.zeros(0) if u is None else u.new_zeros(source.n, len(u))
+        for rows, products in self._back(source, u):
+            if not len(effects):
+                effects = products.new_zeros(source.n, products.shape[1])
+            effects.index_add_(0, rows, products)
+        return effects
+
+    def _back(self, source: GradientSource, u: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (rows, (η/|B|) ⟨g_i, u_j⟩ (b, m)) of each step, from the last to the first.
 
-        Args:
-            source: the training data and the model.
-            u: u_T, (m, k), which is changed; default: all k unit vectors.
+        It starts from u (m, k), which is changed; from all k unit vectors if that is None.
         """
         samples = SampleTable(source.batches)
-        capture, run = GradientCapture(source.model, self.task.loss), self.run(source)
+        capture, run = GradientCapture(source.model, self.task.loss), self.runs[source.index]
         total = len(run) if isinstance(run, Sized) else None
         for step in track(reversed(run), "steps of the run", total):
             rows = _rows_of(step, samples.n)
@@ -128,14 +148,10 @@ class TrajectoryAttributor(Attributor):
             u = self.carried(u, Passage(step, capture.model, batches, g, products))
             yield rows.to(g.device), products
 
-    def at_end(
+    def _at_end(
         self, source: GradientSource, function: SampleFunction, batches: Iterable[Batch], what: str
     ) -> Tensor:
-        """Return the gradients at the end of the run, in the space of u, (m, k).
-
-        Raises:
-            MemoryError: if u would not fit.
-        """
+        """Return the gradients at the end of the run, in the space of u, (m, k), if they fit."""
         capture = GradientCapture(source.model, function)
         parts: list[Tensor] = []
         for batch in track(batches, what):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.attributors.attributor import check_target
 from headwater.attributors.influence_function import InfluenceFunction
-from headwater.attributors.soft_threshold import check_fraction, soft_threshold
 from headwater.curvature import MarginGaussNewton, MarginKernel
 from headwater.projections import GradientProjection
 from headwater.solvers import Blocks, Damping, Explicit, LearnedProjection, Woodbury
-from headwater.task import AttributionTask
+from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["TRAK", "ExactTRAK"]
+__all__ = ["TRAK", "ExactTRAK", "soft_threshold"]
+
+COLUMNS = 256
+"""Test samples that the threshold is applied to at a time."""
 
 
 class TRAK(InfluenceFunction):
@@ -28,12 +29,11 @@ class TRAK(InfluenceFunction):
 
     Args:
         task: its target must be the margin of its loss; checkpoints are independently trained models.
-        projection: random, or learned (`ArnoldiProjection`: the Hessian's leading directions, kept in
-            the state); None where the gradients are projected already.
+        projection: random, or learned (`ArnoldiProjection`: the Hessian's leading directions); None
+            where the gradients are projected already.
         damping: λ ≥ 0, in the unit of C: what is added to ΦᵀΦ is n λ.
         blocks: number or sizes of the diagonal blocks of C; "layers": one per layer.
-        soft_threshold: fraction of the training samples whose score for a test sample is kept, see
-            `headwater.attributors.soft_threshold`; None: all.
+        soft_threshold: fraction of the training samples whose score for a test sample is kept; None: all.
 
     Raises:
         ValueError: if the damping is negative, or the target is not the margin of the loss.
@@ -50,10 +50,12 @@ class TRAK(InfluenceFunction):
         blocks: Blocks = 1,
         soft_threshold: float | None = None,
     ) -> None:
-        check_target(task, "TRAK")
-        if soft_threshold is not None:
-            check_fraction(soft_threshold)
-        solver, kernel = Explicit(damping, blocks), MarginKernel(task.target)
+        if soft_threshold is not None and not 0.0 < soft_threshold < 1.0:
+            raise ValueError(
+                "soft_threshold must lie between 0 and 1, the fraction of scores to keep, got "
+                f"{soft_threshold}"
+            )
+        solver, kernel = Explicit(damping, blocks), MarginKernel(_margin_of(task, "TRAK"))
         super().__init__(task, solver, kernel, projection, weights="averaged")
         self.soft_threshold = soft_threshold
 
@@ -71,32 +73,42 @@ class ExactTRAK(InfluenceFunction):
     scores[i, j] = mean_c[ (1/n) ∇m_jᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ].
 
     It is TRAK with infinitely many projections, and with the weights p(1-p) of the Newton step that TRAK
-    leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. With its own weights a
-    sample has nearly 0 wherever a model was trained on it, so that models trained on subsets hardly see
-    their own samples. Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost:
-    one n × n Cholesky factorisation per model, whatever the number of parameters.
-
-    Args:
-        task: its target must be the margin of its loss; checkpoints are independently trained models,
-            best stopped early, while they still err on their training samples.
-        damping: λ > 0.
+    leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. Checkpoints are
+    independently trained models, best stopped early, while they still err on their training samples.
+    Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost: one n × n Cholesky
+    factorisation per model, whatever the number of parameters.
 
     Raises:
         ValueError: if the damping is not positive, or the target is not the margin of the loss.
-
-    Reference:
-        Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
-
-    Example:
-        >>> import torch
-        >>> from headwater import targets
-        >>> task = AttributionTask(torch.nn.Linear(2, 3), targets.cross_entropy, targets.margin)
-        >>> train = [(torch.eye(2), torch.tensor([0, 1]))]
-        >>> ExactTRAK(task, damping=0.1).cache(train).attribute(train, train).shape
-        torch.Size([2, 2])
     """
 
     def __init__(self, task: AttributionTask, damping: Damping) -> None:
-        check_target(task, "ExactTRAK")
-        curvature = MarginGaussNewton(task.target)
+        curvature = MarginGaussNewton(_margin_of(task, "ExactTRAK"))
         super().__init__(task, Woodbury(damping), curvature, weights="averaged")
+
+
+def soft_threshold(scores: NDArray[np.float32], fraction: float) -> None:
+    """Shrink all scores (n, m) of a test sample towards 0, and keep a fraction of them, in place.
+
+    S(τ) = sign(τ) · max(|τ| - λ_j, 0), with λ_j the largest magnitude in column j that is not
+    among the ⌈fraction · n⌉ largest (section 3.2 of Park et al.).
+    """
+    n = len(scores)
+    dropped = n - int(np.ceil(fraction * n))
+    if dropped == 0:
+        return
+    for j in range(0, scores.shape[1], COLUMNS):
+        block = scores[:, j : j + COLUMNS]
+        magnitude = np.abs(block)
+        least = np.partition(magnitude, dropped - 1, axis=0)[dropped - 1]
+        scores[:, j : j + COLUMNS] = np.sign(block) * np.maximum(magnitude - least, 0)
+
+
+def _margin_of(task: AttributionTask, method: str) -> SampleFunction:
+    """Return the target of a task, unless it is the loss."""
+    if task.target is task.loss:
+        raise ValueError(
+            f"{method} explains the margin of the loss, got a task that explains the loss itself; pass "
+            "target=margin to AttributionTask, for cross-entropy headwater.targets.margin"
+        )
+    return task.target

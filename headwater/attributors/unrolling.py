@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Reversible, Sequence
-
 from torch import Tensor
 
 from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor
 from headwater.curvature import Hessian
-from headwater.gradients.source import GradientSource
-from headwater.task import AttributionTask
-from headwater.trajectory import Step
 
 __all__ = ["Unrolling"]
 
@@ -23,15 +18,8 @@ class Unrolling(TrajectoryAttributor):
     the estimated f_j(with i) - f_j(without i), in the unit of f, of the run as it was: no optimum, no
     convexity and no damping are assumed. With several runs scores are averaged. Exact for plain
     gradient descent; momentum is taken as the rate η/(1-β), see `Step`; dropout is off.
-    Self-influence: minus the score of a sample for its own loss; not always ≥ 0. Cost: a product with the
-    Hessian of the batch for each step and target, O(T |B| p m); memory m p.
-
-    Args:
-        task: the ends of the runs.
-        runs: one run per checkpoint, each anything that `reversed` takes: a list, or a `TrainingRun`.
-
-    Raises:
-        ValueError: if there is not one run per checkpoint, or a step names samples that do not exist.
+    Self-influence may be negative. Cost: a product with the Hessian of the batch for each step and
+    target, O(T |B| p m); memory m p.
 
     Reference:
         Hara, Nitanda and Maehara, Data Cleansing for Models Trained with SGD, NeurIPS 2019.
@@ -39,6 +27,8 @@ class Unrolling(TrajectoryAttributor):
 
     Example:
         >>> import torch  # ℓ = (w x)²/2, one step of rate 0.1 from w = 2
+        >>> from headwater import AttributionTask
+        >>> from headwater.trajectory import Step
         >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> task = AttributionTask(model, f, checkpoints={"weight": torch.full((1, 1), 1.8)})
@@ -47,19 +37,6 @@ class Unrolling(TrajectoryAttributor):
         >>> round(float(Unrolling(task, [run]).cache(x).attribute(x, x)), 3)
         -0.36
     """
-
-    def __init__(self, task: AttributionTask, runs: Sequence[Reversible[Step]]) -> None:
-        super().__init__(task)
-        if len(runs) != len(task.checkpoints):
-            raise ValueError(
-                "Unrolling needs one run per checkpoint, got "
-                f"{len(runs)} for {len(task.checkpoints)} checkpoints; see headwater.benchmark.training"
-            )
-        self.runs = list(runs)
-
-    def run(self, source: GradientSource) -> Reversible[Step]:
-        """Return the run of a checkpoint."""
-        return self.runs[source.index]
 
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
         """Return u_t = ((1 - η wd) I - η H) u_{t+1}, H the Hessian of the batch."""

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from headwater import AttributionTask, targets
 from headwater.attributors import FeatureSimilarity, LabelMatch, LossOnly, RandomScores
-from headwater.attributors.direction import direction
+from headwater.attributors.feature_attributor import direction
 from tests.problems import PROBLEMS, Logistic, cross_entropy, select, split
 
 SIGNS = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
-from headwater.attributors.features import FeatureReader, features, values_at
+from headwater.attributors.features import FeatureReader, values_at
 from headwater.labels import labels_of
 from tests import reference_features as slow
 from tests.problems import PROBLEMS, Problem, cross_entropy, split
@@ -52,9 +52,9 @@ def test_the_last_layer_is_found_and_its_input_kept(name: str) -> None:
 def test_the_layer_called_last_is_not_the_one_defined_last() -> None:
     problem = _nested()
     model = problem.task().bind()
-    found = features(model, problem.loss, problem.train)
+    found = FeatureReader(model, problem.loss)(problem.train)
     assert (found.layer, found.bias) == ("heads.used", False)
-    inner = features(model, problem.loss, problem.train, layer="blocks.0.0")
+    inner = FeatureReader(model, problem.loss, "blocks.0.0")(problem.train)
     assert torch.equal(inner.inputs, problem.train[0])
     # The ReLU behind it works in place: what is kept is the layer's own output.
     assert bool((inner.outputs < 0).any())
@@ -64,7 +64,7 @@ def test_the_layer_called_last_is_not_the_one_defined_last() -> None:
 def test_of_a_layer_that_is_called_twice_the_last_call_counts() -> None:
     problem = PROBLEMS["shared linear"]()
     model = problem.task().bind()
-    found = features(model, problem.loss, problem.train, layer="shared")
+    found = FeatureReader(model, problem.loss, "shared")(problem.train)
     assert found.inputs.shape == (problem.n, 4)
     with pytest.raises(ValueError, match=r"must return \(9, 4\), got \(9, 3, 4\) in 'shared'"):
         values_at(model, problem.loss, problem.train, "shared", torch.zeros(problem.n, 4))
@@ -83,7 +83,7 @@ def test_a_layer_whose_output_is_replaced_is_called_once() -> None:
 def test_a_function_of_the_logits_is_the_function(name: str) -> None:
     problem, function = PROBLEMS[name](), cross_entropy
     model = problem.task().bind()
-    found = features(model, function, problem.train)
+    found = FeatureReader(model, function)(problem.train)
     z = found.outputs.requires_grad_()
     values = values_at(model, function, problem.train, "head", z)
     assert torch.allclose(values, model.values(function, problem.train), rtol=1e-14)
@@ -110,7 +110,7 @@ def test_what_is_refused(case: str) -> None:
     name, layer, message = REFUSED[case]
     problem = PROBLEMS[name]()
     with pytest.raises(ValueError, match=message):
-        features(problem.task().bind(), problem.loss, problem.train, layer)
+        FeatureReader(problem.task().bind(), problem.loss, layer)(problem.train)
     assert not any(m._forward_hooks for m in problem.task().bind().module.modules())
 
 
@@ -119,7 +119,7 @@ def test_a_model_without_linear_layer_is_refused() -> None:
     task = AttributionTask(model, targets.cross_entropy)
     batch = torch.ones(2, 1, 3), torch.tensor([0, 1])
     with pytest.raises(ValueError, match="need a model with a Linear layer, got none"):
-        features(task.bind(), task.loss, batch)
+        FeatureReader(task.bind(), task.loss)(batch)
 
 
 def test_a_layer_that_is_not_called_is_refused() -> None:
@@ -127,9 +127,9 @@ def test_a_layer_that_is_not_called_is_refused() -> None:
     loss = lambda model, batch: targets.cross_entropy(model["used"], batch)  # noqa: E731
     task = AttributionTask(model, loss)
     batch = torch.ones(2, 2), torch.tensor([0, 1])
-    assert features(task.bind(), loss, batch).layer == "used"
+    assert FeatureReader(task.bind(), loss)(batch).layer == "used"
     with pytest.raises(ValueError, match=r"must call the Linear layer .* idle, got no call"):
-        features(task.bind(), loss, batch, layer="idle")
+        FeatureReader(task.bind(), loss, "idle")(batch)
 
 
 def test_features_that_are_not_finite_name_the_sample() -> None:

@@ -12,7 +12,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from headwater import targets
-from headwater.attributors import Attributor, GradDot
+from headwater.attributors import Attributor, GradDot, ProjectedInfluence
+from headwater.attributors.feature_attributor import FeatureAttributor
+from headwater.attributors.trajectory_attributor import TrajectoryAttributor
+from headwater.projections import Rademacher
 from tests.laws import TABLE, Row
 from tests.problems import PROBLEMS, Problem, perturbed, select, split
 
@@ -70,6 +73,28 @@ def test_checks_of_lists_and_data_sets_read_nothing(row: Row, problem: Problem) 
     found = attributor.attribute(DataLoader(TensorDataset(*problem.train), 4), [problem.test])
     assert torch.equal(found, wanted)
     assert train.whole_passes == 1
+
+
+@pytest.mark.parametrize("budget", [None, 1])
+def test_methods_without_gradients_or_along_a_run_read_any_data_once(
+    row: Row, problem: Problem, budget: int | None
+) -> None:
+    if not issubclass(row.kind, (FeatureAttributor, TrajectoryAttributor)):
+        pytest.skip("a method of gradients may read what does not fit into its budget again")
+    attributor = _attributor(row, problem, memory_budget=budget)
+    train = Counting(split(problem.train, 2))
+    attributor.cache(train)
+    assert train.whole_passes == 1
+    attributor.attribute(train, split(problem.test, 2))
+    attributor.self_influence(train)
+    assert train.read == len(train.batches) + 2, "one batch for each check, and no more"
+
+
+def test_a_dimension_is_chosen_in_the_same_pass(problem: Problem, monkeypatch) -> None:
+    monkeypatch.setattr("headwater.attributors.projection_dimension.SAMPLES", 5)
+    train = Counting(split(problem.train, 2))
+    ProjectedInfluence(problem.task(), Rademacher("auto"), damping=1.0).cache(train)
+    assert (train.opened, train.whole_passes) == (1, 1)
 
 
 def test_a_full_check_reads_the_loader_once(problem: Problem) -> None:

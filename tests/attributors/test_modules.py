@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_names_lead_to_classes() -> None:
     assert "KNNShapley" in method_names()
-    for name in ("Method", "GradientAttributor", "PairwiseAttributor", "TrajectoryAttributor"):
+    bases = "Method", "GradientAttributor", "TrajectoryAttributor"
+    for name in (*bases, "FeatureAttributor", "DirectedAttributor", "PairwiseAttributor"):
         assert name not in method_names(), "it is not to be used as it is"
     assert module_of("LabelMatch") == "headwater.attributors.baselines"
     for name in method_names():

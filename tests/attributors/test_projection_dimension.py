@@ -10,6 +10,7 @@ import torch
 from headwater import targets
 from headwater.attributors import TRAK, InfluenceFunction, ProjectedInfluence
 from headwater.attributors.projection_dimension import (
+    WARNED,
     effective_dimension,
     measured_dimension,
     sized,
@@ -17,6 +18,7 @@ from headwater.attributors.projection_dimension import (
 )
 from headwater.curvature import EmpiricalFisher, MarginGaussNewton, RowOperator
 from headwater.gradients import Gradients
+from headwater.loader import LoadedData
 from headwater.projections import GraSS, Kronecker, Rademacher, RandomMask, SparseJL
 from headwater.solvers import Explicit, Relative, Woodbury
 from tests import reference
@@ -77,7 +79,8 @@ def test_auto_is_that_of_the_first_samples(curvature, problem: Problem, caplog) 
     d = effective_dimension(torch.linalg.eigvalsh(rows @ rows.T / problem.n), damping)
     wanted = min(task.layout.size, 64 * -int(-15 * d // 64))
     for kind in (Rademacher, SparseJL, GraSS):
-        found = sized(kind("auto", seed=3), task, curvature, damping, split(problem.train, 4))
+        data = LoadedData(split(problem.train, 4), "train_loader", 10**6)
+        found = sized(kind("auto", seed=3), task, curvature, damping, data)
         assert found == kind(wanted, seed=3)
     assert f"the projection gets {wanted} dimensions, as {problem.n} samples need" in caplog.text
 
@@ -93,7 +96,8 @@ def test_auto_is_settled_in_cache_once_for_all_checkpoints(problem: Problem) -> 
 
 def test_other_projections_are_left_as_they_are(problem: Problem) -> None:
     for projection in (None, Kronecker(2, 2), Rademacher(3)):
-        assert sized(projection, problem.task(), EmpiricalFisher(), 1.0, []) is projection
+        data = LoadedData([], "train_loader", 0)
+        assert sized(projection, problem.task(), EmpiricalFisher(), 1.0, data) is projection
 
 
 @pytest.mark.parametrize("kind", [Rademacher, SparseJL, GraSS, RandomMask])
@@ -106,9 +110,13 @@ def test_a_dimension_that_was_not_settled_projects_nothing(kind) -> None:
 
 def test_too_few_dimensions_are_a_warning(problem: Problem, caplog) -> None:
     train = [problem.train]
-    ProjectedInfluence(problem.task(), Rademacher(8, seed=1), damping=1e-9).cache(train)
+    WARNED.clear()
+    small = ProjectedInfluence(problem.task(), Rademacher(8, seed=1), damping=1e-9).cache(train)
     assert "more than twice as many dimensions as the curvature in it, got 8 for 8" in caplog.text
     caplog.clear()
+    small.cache(train)
+    assert not caplog.records, "this process has said it"
+    WARNED.clear()
     ProjectedInfluence(problem.task(), Rademacher(8, seed=1), damping=1e3).cache(train)
     InfluenceFunction(problem.task(), Explicit(1e-9), EmpiricalFisher()).cache(train)
     ProjectedInfluence(problem.task(), Rademacher(8, seed=1), damping=0.0).cache(train)

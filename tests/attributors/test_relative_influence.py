@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from headwater import targets
 from headwater.attributors import InfluenceFunction, RelatIF
-from headwater.curvature import EmpiricalFisher, ExactHessian
+from headwater.curvature import EmpiricalFisher, ExactHessian, MarginGaussNewton
 from headwater.solvers import (
     ConjugateGradient,
     DataInf,
@@ -89,6 +90,12 @@ def test_norms_are_computed_once_for_all_blocks_of_test_samples(problem, monkeyp
 def test_an_unknown_norm_is_refused_with_the_known_ones(name: str, problem: Problem) -> None:
     with pytest.raises(ValueError, match="norm must be one of loss, parameters, got 'theta'"):
         RelatIF(problem.task(), SOLVERS[name], norm="theta")
+
+
+def test_a_norm_and_averaged_weights_are_refused_together(problem: Problem) -> None:
+    task, kernel = problem.task(target=targets.margin), MarginGaussNewton()
+    with pytest.raises(ValueError, match="a norm needs weights='own', got averaged ones"):
+        InfluenceFunction(task, Woodbury(1.0), kernel, weights="averaged", norm="loss")
 
 
 @pytest.mark.parametrize("norm", ["loss", "parameters"])

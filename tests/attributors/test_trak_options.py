@@ -9,7 +9,7 @@ import torch
 from headwater import targets
 from headwater.attributors import TRAK, InfluenceFunction
 from headwater.attributors.scoring import solve_into
-from headwater.attributors.soft_threshold import soft_threshold
+from headwater.attributors.trak import soft_threshold
 from headwater.curvature import EmpiricalFisher, MarginGaussNewton, MarginKernel
 from headwater.gradients.source import CapturedSource
 from headwater.projections import Kronecker, Rademacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headwater import targets
 from headwater.attributors import RelatIF
-from headwater.attributors.relative_influence import Norm
+from headwater.attributors.influence_function import Norm
 from headwater.curvature import Curvature, EmpiricalFisher, ExactHessian, MarginGaussNewton
 from headwater.solvers import ConjugateGradient, DataInf, Explicit, Lanczos, LiSSA, Solver, Woodbury
 from tests import reference
