@@ -12,14 +12,13 @@ from typing import Self
 
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_all_finite
-from headwater.gradients.dense import Dense
 from headwater.gradients.forms import smaller
 from headwater.gradients.gradients import Gradients, Scheme
 from headwater.gradients.per_sample import per_sample_gradients
 from headwater.gradients.plan import Plan, Probe, telling
 from headwater.gradients.recording import record, term_of
 from headwater.gradients.rules import rule_of
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, Term
 from headwater.gradients.uses import scheme_of, uses_of
 from headwater.task import BoundModel, SampleFunction
 

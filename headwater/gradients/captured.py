@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from headwater.batches import Batch, batch_size, select
 from headwater.gradients.capture import GradientCapture
-from headwater.gradients.dense import Dense
 from headwater.gradients.gradients import Gradients
 from headwater.gradients.spill import Allowance, GradientBlocks
+from headwater.gradients.term import Dense
 from headwater.loader import LoadedData
 from headwater.progress import track
 

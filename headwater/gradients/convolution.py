@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.outer import Outer
+from headwater.gradients.term import Dense
 
-__all__ = ["convolution", "transposed_convolution", "windows"]
+__all__ = ["convolution", "transposed_convolution"]
 
 
 def windows(

@@ -1,4 +1,4 @@
-"""Which form a term is kept in: the cheaper one, and the way back from JSON."""
+"""Which form a term is kept in: the smaller one, sums and joins of two, and the way back from JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
 from headwater.gradients.sums import Sum
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, Term
 
-__all__ = ["concatenated", "empty", "smaller"]
+__all__ = ["added", "concatenated", "empty", "smaller"]
 
 
 def smaller(term: Term) -> Term:
@@ -29,6 +28,21 @@ def smaller(term: Term) -> Term:
     if isinstance(term, Dense) or term.bytes_per_sample < term.width * term.dtype.itemsize:
         return term
     return term.formed()
+
+
+def added(one: Term, two: Term) -> Term:
+    """Return g_i + g'_i, the same parameters used twice: of one form, more positions."""
+    for term in (one, two):
+        if isinstance(term, Dense):
+            return Dense(one.dense() + two.dense(), term.matrix)
+    mine, theirs = (term.terms if isinstance(term, Sum) else (term,) for term in (one, two))
+    for k, term in enumerate(mine):
+        if term.form() == two.form():
+            more = two.tensors()
+            longer = {name: torch.cat([t, more[name]], 1) for name, t in term.tensors().items()}
+            found = (*mine[:k], term.with_tensors(longer), *mine[k + 1 :])
+            return found[0] if len(found) == 1 else Sum(found)
+    return Sum((*mine, *theirs))
 
 
 def concatenated(terms: Sequence[Term]) -> Term:
@@ -47,16 +61,12 @@ def _aligned(parts: list[Tensor]) -> list[Tensor]:
     """Give all parts the same number of positions, the second dimension, by zeros at the end."""
     most = max(part.shape[1] for part in parts)
     after = [0, 0] * (parts[0].ndim - 2)
-    added = [most - part.shape[1] for part in parts]
-    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, added, strict=True)]
+    missing = [most - part.shape[1] for part in parts]
+    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, missing, strict=True)]
 
 
 def empty(form: dict[str, Any]) -> Term:
-    """Return a term of no samples in a form, whose `with_tensors` makes one of tensors.
-
-    Args:
-        form: what `Term.form` returned.
-    """
+    """Return a term of no samples in a form that `Term.form` returned; `with_tensors` fills it."""
     nothing = torch.zeros(0, 0, 0)
     match form["kind"]:
         case "outer":

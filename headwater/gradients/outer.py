@@ -8,17 +8,13 @@ input that is always 1, so ⟨∇f_i, ∇f_j⟩ = Σ_st (a_is·a_jt + 1)(e_is·e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
-from headwater.gradients.sums import Sum
-from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Outer"]
@@ -38,19 +34,17 @@ class Outer(Term):
         transposed: whether the weight is stored as (d_in, d_out).
     """
 
+    kind = "outer"
     inputs: Tensor
     output_gradients: Tensor
     bias: bool = False
     transposed: bool = False
 
     @property
-    def matrix(self) -> Matrix:  # type: ignore[override]
+    def matrix(self) -> Matrix:
         """The shape of the weight."""
         d_in, d_out = int(self.inputs.shape[2]), int(self.output_gradients.shape[2])
         return Matrix(d_out, d_in, self.bias, self.transposed)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
 
     @property
     def width(self) -> int:
@@ -204,30 +198,3 @@ class Outer(Term):
                 live = e.any(1)
                 a, e = a[live], e[live]
         return Moments(a.T @ a, e.T @ e, len(a))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return {"inputs": a, "output_gradients": e}."""
-        return {"inputs": self.inputs, "output_gradients": self.output_gradients}
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Outer:
-        """Return the same kind of term made of other tensors."""
-        return Outer(tensors["inputs"], tensors["output_gradients"], self.bias, self.transposed)
-
-    def form(self) -> dict[str, Any]:
-        """Return {"kind": "outer", ...}."""
-        return {"kind": "outer", "bias": self.bias, "transposed": self.transposed}
-
-    def formed(self) -> Dense:
-        """Return the same gradients as a `Dense` term."""
-        parts = [part.dense() for part in blocks_of(self)]
-        return Dense(parts[0] if len(parts) == 1 else torch.cat(parts), self.matrix)
-
-    def plus(self, other: Term) -> Term:
-        """Return g_i + g'_i: of one kind, more positions."""
-        if isinstance(other, Dense):
-            return other.plus(self)
-        if not isinstance(other, Outer) or other.form() != self.form():
-            return Sum.of(self, other)
-        return self.with_tensors(
-            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
-        )

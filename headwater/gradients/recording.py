@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.batches import Batch, batch_size
-from headwater.gradients.dense import Dense
+from headwater.gradients.forms import added
 from headwater.gradients.rules import Rule
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, Term
 from headwater.gradients.uses import Use
 from headwater.task import BoundModel, SampleFunction
 
@@ -158,7 +158,7 @@ def term_of(
             if sides is None:
                 return None
             term = _of_call(call, use, parameters, shapes, *sides)
-            total = term if total is None else total.plus(term)
+            total = term if total is None else added(total, term)
     if total is not None:
         return total
     width = sum(math.prod(shapes[name]) for name in parameters)

@@ -6,18 +6,14 @@ of the table (V, d) gets the sum of the output gradients e_it at the positions t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
-from headwater.gradients.sums import Sum
-from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Rows"]
@@ -33,17 +29,15 @@ class Rows(Term):
         size: V.
     """
 
+    kind = "rows"
     index: Tensor
     output_gradients: Tensor
     size: int
 
     @property
-    def matrix(self) -> Matrix:  # type: ignore[override]
+    def matrix(self) -> Matrix:
         """The shape: the inputs are one-hot, and the table is stored one input after the other."""
         return Matrix(int(self.output_gradients.shape[2]), self.size, transposed=True)
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     @property
     def width(self) -> int:
@@ -146,9 +140,8 @@ class Rows(Term):
         """Return Σ_i G_i², entry by entry of (d, V), in float64."""
         _, rows, sums = self.combined()
         squares = sums.double().square()
-        return (
-            squares.new_zeros(self.size, squares.shape[1]).index_add_(0, rows, squares).T.flatten()
-        )
+        total = squares.new_zeros(self.size, squares.shape[1]).index_add_(0, rows, squares)
+        return total.T.flatten()
 
     def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
         """Return Σ_t (L_out e_it)(L_in u(index_it))ᵀ."""
@@ -166,29 +159,3 @@ class Rows(Term):
         live = e.any(1)
         counts = torch.bincount(self.index.flatten()[live], minlength=self.size).double()
         return Moments(counts, e[live].T @ e[live], int(live.sum()))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return {"index": ..., "output_gradients": e}."""
-        return {"index": self.index, "output_gradients": self.output_gradients}
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Rows:
-        """Return the same kind of term made of other tensors."""
-        return Rows(tensors["index"].long(), tensors["output_gradients"], self.size)
-
-    def form(self) -> dict[str, Any]:
-        """Return {"kind": "rows", "size": V}."""
-        return {"kind": "rows", "size": self.size}
-
-    def formed(self) -> Dense:
-        """Return the same gradients as a `Dense` term."""
-        return Dense(torch.cat([part.dense() for part in blocks_of(self)]), self.matrix)
-
-    def plus(self, other: Term) -> Term:
-        """Return g_i + g'_i: of one kind, more positions."""
-        if isinstance(other, Dense):
-            return other.plus(self)
-        if not isinstance(other, Rows) or other.size != self.size:
-            return Sum.of(self, other)
-        return self.with_tensors(
-            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
-        )

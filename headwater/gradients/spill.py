@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from headwater.gradients.gradients import Gradients, concatenate
-from headwater.gradients.store_format import from_json, to_json
+from headwater.gradients.packing import from_json, to_json
 from headwater.memory import LARGE, rows_per_block
 
 __all__ = ["Allowance", "GradientBlocks"]
