@@ -1,4 +1,4 @@
-"""Which modules use which parameters, and which parameters share one term."""
+"""Which layers have a rule, which parameters they use, and which parameters share one term."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import nn
 
 from headwater.attention import Projection
 from headwater.gradients.gradients import Scheme
-from headwater.gradients.rules import rule_of
+from headwater.gradients.rules import Rule, rule_of
 from headwater.parameters import ParameterLayout
 
-__all__ = ["Use", "scheme_of", "uses_of"]
+__all__ = ["Layers", "Use", "layers_of"]
 
 Span = tuple[int, int]
+Uses = Mapping[str, list["Use"]]
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,41 @@ class Use:
     bias_rows: Span | None = None
 
 
-def uses_of(model: nn.Module, selected: Collection[str]) -> dict[str, list[Use]]:
-    """Return how each selected parameter is used, by its (first) name; none: by no known layer."""
+@dataclass(frozen=True)
+class Layers:
+    """The groups of a model's parameters, and the layers with a rule that use them.
+
+    Args:
+        scheme: a weight is with its bias where no other module uses either; parameters that no rule
+            knows are one group per module. The groups follow from the model alone, whatever
+            function is differentiated.
+        uses: those of each group.
+        rules: by the name of a module.
+    """
+
+    scheme: Scheme
+    uses: tuple[tuple[Use, ...], ...]
+    rules: dict[str, Rule]
+
+
+def layers_of(model: nn.Module, layout: ParameterLayout) -> Layers:
+    """Return how a model uses the selected parameters; tied ones go by their first name."""
     names = {id(p): name for name, p in model.named_parameters()}
-    found: dict[str, list[Use]] = defaultdict(list)
+    rules: dict[str, Rule] = {}
+    uses: dict[str, list[Use]] = defaultdict(list)
     for name, module in model.named_modules():
-        if rule_of(module) is None:
-            continue
-        use = _use(name, module, model, names, selected)
-        for parameter in (use.weight, use.bias):
-            if parameter is not None:
-                found[parameter].append(use)
-    return dict(found)
+        if (rule := rule_of(module)) is not None:
+            use = _use(name, module, model, names, layout.names)
+            for parameter in (use.weight, use.bias):
+                if parameter is not None:
+                    uses[parameter].append(use)
+                    rules[name] = rule
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in layout.names:
+        groups[_home(name, uses, rules)].append(name)
+    scheme = Scheme(layout, tuple(map(tuple, groups.values())))
+    by_group = ((use for name in group for use in uses.get(name, ())) for group in scheme.groups)
+    return Layers(scheme, tuple(tuple(dict.fromkeys(found)) for found in by_group), rules)
 
 
 def _use(
@@ -73,31 +97,12 @@ def _use(
     return Use(name, selected_name(weight), selected_name(bias), *spans)
 
 
-def scheme_of(
-    layout: ParameterLayout, uses: Mapping[str, list[Use]], joint: Collection[str]
-) -> Scheme:
-    """Return the groups of parameters: a weight with its bias, where no other module uses either.
-
-    Parameters that no rule knows are one group per module. The groups follow from the model alone,
-    whatever function is differentiated.
-
-    Args:
-        layout: the selected parameters.
-        uses: from `uses_of`.
-        joint: the names of modules whose rule can hold weight and bias in one term.
-    """
-    groups: dict[str, list[str]] = {}
-    for name in layout.names:
-        groups.setdefault(_home(name, uses, joint), []).append(name)
-    return Scheme(layout, tuple(tuple(group) for group in groups.values()))
-
-
-def _home(name: str, uses: Mapping[str, list[Use]], joint: Collection[str]) -> str:
+def _home(name: str, uses: Uses, rules: Mapping[str, Rule]) -> str:
     """Return what all parameters of a group have in common."""
     if name not in uses:
         return f"module {name.rpartition('.')[0]}"
     weights, biases = ({getattr(use, side) for use in uses[name]} for side in ("weight", "bias"))
-    if len(weights) == len(biases) == 1 and all(use.module in joint for use in uses[name]):
+    if len(weights) == len(biases) == 1 and all(rules[use.module].joint for use in uses[name]):
         weight, bias = weights.pop(), biases.pop()
         if weight is not None and bias is not None and uses[weight] == uses[bias]:
             return f"weight {weight}"
