@@ -1,6 +1,7 @@
 """Per-sample gradients: captured by hooks, each group of parameters in its cheapest form."""
 
 from headwater.gradients.capture import GradientCapture
+from headwater.gradients.forms import Sum
 from headwater.gradients.gradients import Gradients, Scheme, concatenate
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
@@ -9,7 +10,6 @@ from headwater.gradients.rows import Rows
 from headwater.gradients.rules import RULES, Rule
 from headwater.gradients.store import GradientStore, StoreDescription
 from headwater.gradients.store_writer import StoreWriter, write_gradients
-from headwater.gradients.sums import Sum
 from headwater.gradients.term import Dense, LinearMap, Moments, Term
 
 __all__ = [

@@ -27,8 +27,8 @@ __all__ = ["GradientCapture"]
 class GradientCapture:
     """Capture the exact gradients of f for each sample of a batch, each term in its cheapest form.
 
-    On its first batch it compares what the rules give with one backward pass per sample, on a few
-    samples. Parameters whose gradient is not what their layers' rules say (used outside of their
+    On a few samples of the first batch it compares what the rules give with one backward pass per
+    sample. Parameters whose gradient is not what their layers' rules say (used outside of their
     module, layers without a rule) are differentiated sample by sample instead.
 
     Args:
@@ -58,7 +58,7 @@ class GradientCapture:
     @property
     def without_rule(self) -> tuple[str, ...]:
         """The parameters that are differentiated sample by sample: all, until there was a batch."""
-        served = {} if self._plan is None else self._plan.layouts
+        served = {} if self._plan is None else self._plan.axes
         groups = enumerate(self.scheme.groups)
         return tuple(name for group, names in groups if group not in served for name in names)
 
@@ -69,11 +69,7 @@ class GradientCapture:
         return moved
 
     def __call__(self, batch: Batch, first_row: int = 0) -> Gradients:
-        """Return the gradients of a batch.
-
-        Args:
-            batch: n samples.
-            first_row: the number of samples before this batch, for error messages.
+        """Return the gradients of a batch, whose first sample messages call number `first_row`.
 
         Raises:
             ValueError: if a value or a gradient is not finite, or depends on the rest of the batch.
@@ -95,14 +91,14 @@ class GradientCapture:
 
     def _capture(self, batch: Batch, plan: Plan) -> Gradients:
         uses = self._layers.uses
-        served = {use.module for group in plan.layouts for use in uses[group]}
+        served = {use.module for group in plan.axes for use in uses[group]}
         rules = {name: self._layers.rules[name] for name in served}
         recording = record(self.model, self.function, batch, rules, plan.spread)
         if moving := plan.moving(batch, recording):
             plan = self._plan = plan.without(moving)
         terms: dict[int, Term] = {}
-        for group, layouts in plan.layouts.items():
-            term = recording.term(self.scheme.groups[group], uses[group], layouts)
+        for group, axes in plan.axes.items():
+            term = recording.term(self.scheme.groups[group], uses[group], axes)
             if term is not None:
                 terms[group] = term if self.keep_factors else smaller(term)
         recording.calls.clear()

@@ -18,7 +18,7 @@ __all__ = ["Gradients", "Scheme", "concatenate"]
 
 
 class GradientProjector(Protocol):
-    """A projection of gradients, such as all of `headwater.projections`."""
+    """A projection, such as all of `headwater.projections`."""
 
     def of(self, gradients: Gradients) -> Gradients:
         """Return P∇f_i."""
@@ -54,12 +54,12 @@ class Scheme:
 
     @cached_property
     def pieces(self) -> list[tuple[int, int, int, int]]:
-        """All columns in order: first, last, the group, and where they start in its term."""
+        """All columns in order: first, last, the group, and what leads to those of its term."""
         found = []
         for group, columns in enumerate(self.columns):
             offset = 0
             for part in columns:
-                found.append((part.start, part.stop, group, offset))
+                found.append((part.start, part.stop, group, offset - part.start))
                 offset += part.stop - part.start
         return sorted(found)
 
@@ -204,19 +204,18 @@ class Gradients:
     def columns(self, start: int, stop: int) -> Tensor:
         """Return some columns of `dense`, (n, stop - start); no others are ever formed."""
         found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
-        for first, last, group, offset in self.scheme.pieces:
+        for first, last, group, shift in self.scheme.pieces:
             low, high = max(start, first), min(stop, last)
             if low < high:
-                shift = offset - first
                 found.append(self.terms[group].columns(low + shift, high + shift))
         return found[1] if len(found) == 2 else torch.cat(found, 1)
 
     def entries(self, coordinates: Tensor) -> Tensor:
         """Return some columns of `dense`, given by ascending coordinates (k,), shape (n, k)."""
         found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
-        for first, last, group, offset in self.scheme.pieces:
+        for first, last, group, shift in self.scheme.pieces:
             inside = coordinates[(coordinates >= first) & (coordinates < last)]
-            found.append(self.terms[group].entries(inside - first + offset))
+            found.append(self.terms[group].entries(inside + shift))
         return torch.cat(found, 1)
 
     def by_group(self) -> list[Gradients]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,20 +16,11 @@ from headwater.parameters import ParameterLayout
 __all__ = ["Layers", "Use", "layers_of"]
 
 Span = tuple[int, int]
-Uses = Mapping[str, list["Use"]]
 
 
 @dataclass(frozen=True)
 class Use:
-    """A module that has a rule, and the parameters that it works with.
-
-    Args:
-        module: its name.
-        weight: the name of its weight; None: it has none, or it is not selected.
-        bias: the same of its bias.
-        weight_rows: which rows of the weight it uses; None: all.
-        bias_rows: which entries of the bias it uses; None: all.
-    """
+    """The name of a module that has a rule, and the selected parameters (and rows) that it uses."""
 
     module: str
     weight: str | None
@@ -40,14 +31,10 @@ class Use:
 
 @dataclass(frozen=True)
 class Layers:
-    """The groups of a model's parameters, and the layers with a rule that use them.
+    """The groups of a model's parameters, the uses of each, and the rules by the names of modules.
 
-    Args:
-        scheme: a weight is with its bias where no other module uses either; parameters that no rule
-            knows are one group per module. The groups follow from the model alone, whatever
-            function is differentiated.
-        uses: those of each group.
-        rules: by the name of a module.
+    A weight is with its bias where no other module uses either; parameters that no rule knows are one
+    group per module. This follows from the model alone, whatever function is differentiated.
     """
 
     scheme: Scheme
@@ -57,12 +44,13 @@ class Layers:
 
 def layers_of(model: nn.Module, layout: ParameterLayout) -> Layers:
     """Return how a model uses the selected parameters; tied ones go by their first name."""
-    names = {id(p): name for name, p in model.named_parameters()}
+    selected = set(layout.names)
+    names = {id(p): name for name, p in model.named_parameters() if name in selected}
     rules: dict[str, Rule] = {}
     uses: dict[str, list[Use]] = defaultdict(list)
     for name, module in model.named_modules():
         if (rule := rule_of(module)) is not None:
-            use = _use(name, module, model, names, layout.names)
+            use = _use(name, module, model, names)
             for parameter in (use.weight, use.bias):
                 if parameter is not None:
                     uses[parameter].append(use)
@@ -75,29 +63,19 @@ def layers_of(model: nn.Module, layout: ParameterLayout) -> Layers:
     return Layers(scheme, tuple(tuple(dict.fromkeys(found)) for found in by_group), rules)
 
 
-def _use(
-    name: str,
-    module: nn.Module,
-    model: nn.Module,
-    names: Mapping[int, str],
-    selected: Collection[str],
-) -> Use:
-    owner, weight, bias = module, "weight", "bias"
-    spans: tuple[Span | None, Span | None] = (None, None)
+def _use(name: str, module: nn.Module, model: nn.Module, names: Mapping[int, str]) -> Use:
+    owner, attributes = module, ("weight", "bias")
+    spans: tuple[Span, ...] = ()
     if isinstance(module, Projection):
         owner = model.get_submodule(name.rpartition(".")[0])
-        weight, bias = module.parameter, module.bias or ""
+        attributes = module.parameter, module.bias or ""
         spans = module.rows, module.bias_rows
     own = dict(owner.named_parameters(recurse=False))
-
-    def selected_name(attribute: str) -> str | None:
-        found = names.get(id(own[attribute])) if attribute in own else None
-        return found if found in selected else None
-
-    return Use(name, selected_name(weight), selected_name(bias), *spans)
+    weight, bias = (names.get(id(own.get(attribute))) for attribute in attributes)
+    return Use(name, weight, bias, *spans)
 
 
-def _home(name: str, uses: Uses, rules: Mapping[str, Rule]) -> str:
+def _home(name: str, uses: Mapping[str, list[Use]], rules: Mapping[str, Rule]) -> str:
     """Return what all parameters of a group have in common."""
     if name not in uses:
         return f"module {name.rpartition('.')[0]}"

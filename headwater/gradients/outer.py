@@ -19,20 +19,12 @@ from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Outer"]
 
-GATHER = 16
-"""The time of one gathered product in multiply-additions of a matrix product, as measured."""
+GATHER = 16  # the time of one gathered product in those of a matrix product, as measured
 
 
 @dataclass(frozen=True, eq=False)
 class Outer(Term):
-    """G_i = Σ_t e_it a_itᵀ, the gradients of a weight, with those of its bias.
-
-    Args:
-        inputs: a, (n, T, d_in).
-        output_gradients: e, (n, T, d_out).
-        bias: whether the bias belongs to the gradient.
-        transposed: whether the weight is stored as (d_in, d_out).
-    """
+    """G_i = Σ_t e_it a_itᵀ of a weight, stored as (d_out, d_in) or transposed, and maybe its bias."""
 
     kind = "outer"
     inputs: Tensor
@@ -45,11 +37,6 @@ class Outer(Term):
         """The shape of the weight."""
         d_in, d_out = int(self.inputs.shape[2]), int(self.output_gradients.shape[2])
         return Matrix(d_out, d_in, self.bias, self.transposed)
-
-    @property
-    def width(self) -> int:
-        """Numbers in one formed gradient: d_out · d_in (+ d_out)."""
-        return self.matrix.width
 
     def dense(self) -> Tensor:
         """Return the gradients, formed, (n, width)."""
@@ -80,12 +67,9 @@ class Outer(Term):
         if t * GATHER * k > (t + GATHER) * self.width:
             return super().entries(coordinates)
         rows, columns = self.matrix.places(coordinates)
-        ones = self.inputs.new_ones((*self.inputs.shape[:2], 1))
         parts = [self.inputs.new_zeros(0, k)]
         for block in row_blocks(len(self), t * k, self.device, numbers=LARGE):
-            a, e = self.inputs[block], self.output_gradients[block]
-            if self.bias:
-                a = torch.cat([a, ones[block]], 2)
+            a, e = self[block].with_one(), self.output_gradients[block]
             parts.append((e[:, :, rows] * a[:, :, columns]).sum(1))
         return torch.cat(parts)
 
@@ -189,7 +173,7 @@ class Outer(Term):
         """Return the second moments; positions that no output gradient reaches do not count."""
         a, e = self.with_one().double(), self.output_gradients.double()
         if reduce:
-            live = (e != 0).any(2)
+            live = e.any(2)
             count = live.sum(1).clamp_min(1)[:, None]
             a, e = (a * live[:, :, None]).sum(1) / count, e.sum(1)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import torch
@@ -19,29 +18,14 @@ from headwater.gradients.rules import Rule, per_channel
 from headwater.gradients.term import Dense, Term
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Layout", "Recording", "record"]
-
-
-class Layout(Enum):
-    """Which dimension of what a layer gets and gives is the sample."""
-
-    FIRST = 0
-    """(n, ...), or (n · T, ...) with the positions of one sample side by side."""
-    SECOND = 1
-    """(T, n, ...), or (T · n, ...)."""
+__all__ = ["Recording", "record"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer.
+    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output.
 
-    Args:
-        module: the layer.
-        rule: the layer's.
-        kept: what the rule keeps of the input.
-        output_gradient: ∂f/∂ its output.
-        dtype: that of the output.
-        constant: whether no recorded layer comes before it: its input depends on no parameter.
+    It is constant where no recorded layer comes before it: its input depends on no parameter.
     """
 
     module: nn.Module
@@ -51,59 +35,56 @@ class Call:
     dtype: torch.dtype
     constant: bool
 
-    def sides(self, n: int, layout: Layout) -> tuple[Tensor, Tensor] | None:
+    def sides(self, n: int, axis: int) -> tuple[Tensor, Tensor] | None:
         """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
-        x = _arranged(self.kept, self.rule.inputs, n, layout)
-        e = _arranged(self.output_gradient, self.rule.outputs, n, layout)
+        x = _arranged(self.kept, self.rule.inputs, n, axis)
+        e = _arranged(self.output_gradient, self.rule.outputs, n, axis)
         return None if x is None or e is None or x.shape[1] != e.shape[1] else (x, e)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One pass over n samples.
+    """One pass over n samples: the calls of each layer (None: its rule does not know it), and f_i.
 
-    Args:
-        model: the model at one checkpoint.
-        calls: by the name of the layer; None is a call that its rule does not know.
-        values: f_i, (n,).
+    Layers may have the samples in either of two axes: 0, (n, ...) or (n · T, ...) with the positions
+    of one sample side by side; or 1, (T, n, ...) or (T · n, ...).
     """
 
     model: BoundModel
     calls: dict[str, list[Call | None]]
     values: Tensor
 
-    def layouts(self, layer: str) -> list[Layout]:
-        """Return the layouts that inputs and outputs of all calls of a layer have room for.
+    def axes(self, layer: str) -> list[int]:
+        """Return where all inputs and outputs of a layer have room for the samples.
 
-        Where each sample has one position, both layouts are the same: then it is the first.
+        Where each sample has one position, both axes are the same: then it is the first.
         """
         n, known = len(self.values), [call for call in self.calls[layer] if call is not None]
         if None in self.calls[layer]:
             return []
-        fitting = [layout for layout in Layout if all(call.sides(n, layout) for call in known)]
-        found = [call.sides(n, Layout.FIRST) for call in known]
+        fitting = [axis for axis in (0, 1) if all(call.sides(n, axis) for call in known)]
+        found = [call.sides(n, 0) for call in known]
         return fitting[:1] if {sides[1].shape[1] for sides in found if sides} == {1} else fitting
 
     def term(
-        self, parameters: Sequence[str], uses: Sequence[Use], layouts: Mapping[str, Layout]
+        self, parameters: Sequence[str], uses: Sequence[Use], axes: Mapping[str, int]
     ) -> Term | None:
         """Return the gradients of a group of parameters, the sum over all calls of their layers.
+
+        Zeros where there is no call; None where a call has no place for n samples.
 
         Args:
             parameters: those of the group: a weight, its bias or both.
             uses: the layers that use them.
-            layouts: by the name of a layer, where its samples are.
-
-        Returns:
-            The term, zeros where there is no call; None: a call has no place for n samples.
+            axes: by the name of a layer, where its samples are.
         """
         total: Term | None = None
         for use in uses:
             for call in self.calls.get(use.module, ()):
-                if call is None or use.module not in layouts:
+                axis = axes.get(use.module)
+                if call is None or axis is None:
                     return None
-                sides = call.sides(len(self.values), layouts[use.module])
-                if sides is None:
+                if (sides := call.sides(len(self.values), axis)) is None:
                     return None
                 term = self._of_call(call, use, parameters, *sides)
                 total = term if total is None else added(total, term)
@@ -138,17 +119,11 @@ def record(
     rules: Mapping[str, Rule],
     spread: Collection[str] = (),
 ) -> Recording:
-    """Run f once forward and once backward, and record the calls of the named layers.
+    """Run f once forward and once backward, and record the calls of layers that have rules, by name.
 
-    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`.
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,).
-        batch: n samples.
-        rules: the layers to record, by name, and their rules.
-        spread: those that are called once for all samples (positions, (1, T) or (T,)); what they
-            return is given to each sample as a copy of its own, so that it has its own gradient.
+    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. Layers
+    to spread are called once for all samples (positions, (1, T) or (T,)); what they return is given
+    to each sample as a copy of its own, so that it has its own gradient.
     """
     n = batch_size(batch)
     seen: list[tuple[str, nn.Module, Tensor, Tensor, bool]] = []
@@ -196,20 +171,18 @@ def _spread(t: Tensor, n: int) -> Tensor:
     return single.expand(n, *single.shape[1:])
 
 
-def _arranged(t: Tensor, features: int, n: int, layout: Layout) -> Tensor | None:
+def _arranged(t: Tensor, features: int, n: int, axis: int) -> Tensor | None:
     """Return a tensor as (n, P, ...) with its last `features` dimensions as they are."""
     lead = t.ndim - features if features >= 0 else 1
     count = t.shape[:lead].numel()
     if lead < 1 or (count % n if n else count):
         return None
-    rest = t.shape[lead:]
-    if layout is Layout.FIRST:
-        return t.reshape(n, count // max(1, n), *rest)
-    if lead > 1:
-        if t.shape[1] != n:
-            return None
-        return t.transpose(0, 1).reshape(n, count // max(1, n), *rest)
-    return t.reshape(count // max(1, n), n, *rest).transpose(0, 1)
+    positions, rest = count // max(1, n), t.shape[lead:]
+    if axis == 0:
+        return t.reshape(n, positions, *rest)
+    if lead == 1:
+        return t.reshape(positions, n, *rest).transpose(0, 1)
+    return t.transpose(0, 1).reshape(n, positions, *rest) if t.shape[1] == n else None
 
 
 def _among(e: Tensor, rows: tuple[int, int] | None, size: int) -> Tensor:

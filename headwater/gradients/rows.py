@@ -21,13 +21,7 @@ __all__ = ["Rows"]
 
 @dataclass(frozen=True, eq=False)
 class Rows(Term):
-    """The gradients of a table of V rows.
-
-    Args:
-        index: which row each position looks up, int64 (n, T).
-        output_gradients: e, (n, T, d); zero where a position does not count.
-        size: V.
-    """
+    """The gradients of a table of V rows: int64 index (n, T), e (n, T, d), and the size V."""
 
     kind = "rows"
     index: Tensor
@@ -38,11 +32,6 @@ class Rows(Term):
     def matrix(self) -> Matrix:
         """The shape: the inputs are one-hot, and the table is stored one input after the other."""
         return Matrix(int(self.output_gradients.shape[2]), self.size, transposed=True)
-
-    @property
-    def width(self) -> int:
-        """Numbers in one formed gradient: V · d."""
-        return self.matrix.width
 
     def dense(self) -> Tensor:
         """Return the gradients, formed, (n, V · d)."""
@@ -85,34 +74,26 @@ class Rows(Term):
         return torch.cat(parts)
 
     def add_inner(self, other: Term, out: Tensor) -> None:
-        """Add ⟨g_i, g'_j⟩ to out (n, m): of two tables Σ_st [index_is = index_jt] e_is·e_jt."""
-        if isinstance(other, Outer):
-            self._add_inner_outer(other, out)
-            return
-        if not isinstance(other, Rows):
+        """Add ⟨g_i, g'_j⟩ to out (n, m).
+
+        Of two tables Σ_st [index_is = index_jt] e_is·e_jt; of a table that is also the weight (V, d)
+        of a layer Σ_st (e_is · a_jt) e'_jt[index_is].
+        """
+        if not isinstance(other, (Outer, Rows)):
             other.add_inner(self, out.T)
             return
+        alike = isinstance(other, Rows) or not (other.transposed or other.matrix.d_out != self.size)
         (n, s, d), (m, t, _) = self.output_gradients.shape, other.output_gradients.shape
-        if n * m * s * t * d > n * m * self.width:
+        if not alike or s * t * d > self.width:
             out += self.inner_vectors(other.dense())
             return
-        theirs, index = other.output_gradients.flatten(0, 1), other.index.flatten()
+        theirs = {name: tensor.flatten(0, 1) for name, tensor in other.tensors().items()}
         for rows in row_blocks(n, s * m * t, self.device):
-            e = self.output_gradients[rows].flatten(0, 1)
-            same = self.index[rows].flatten()[:, None] == index
-            gram = (e @ theirs.T).mul_(same)
-            out[rows] += gram.view(-1, s, m, t).sum((1, 3))
-
-    def _add_inner_outer(self, other: Outer, out: Tensor) -> None:
-        """Add Σ_st (e_is · a_jt) e'_jt[index_is], where the table is also the weight (V, d)."""
-        (n, s, d), (m, t, v) = self.output_gradients.shape, other.output_gradients.shape
-        if other.transposed or v != self.size or n * m * s * t * d > n * m * self.width:
-            out += self.inner_vectors(other.dense())
-            return
-        inputs, errors = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
-        for rows in row_blocks(n, s * m * t, self.device):
-            e = self.output_gradients[rows].flatten(0, 1)
-            gram = (e @ inputs.T).mul_(errors[:, self.index[rows].flatten()].T)
+            e, index = self.output_gradients[rows].flatten(0, 1), self.index[rows].flatten()
+            if isinstance(other, Rows):
+                gram = (e @ theirs["output_gradients"].T).mul_(index[:, None] == theirs["index"])
+            else:
+                gram = (e @ theirs["inputs"].T).mul_(theirs["output_gradients"][:, index].T)
             out[rows] += gram.view(-1, s, m, t).sum((1, 3))
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """The gradient store: per-sample gradients on disk, written block by block and read without copies.
 
 One Zarr v3 group holds one (checkpoint, split). Each tensor of a term is one array whose chunk is one
-block of samples: one uncompressed file of at most 64 MB per block. A block counts as written only
-when its mark exists, and the mark is made after its bytes; it holds their CRC32C, which every reader
-checks.
+block of samples: one uncompressed file of at most 64 MB. A block counts as written only when its mark
+exists, made after its bytes; it holds their CRC32C, which every reader checks.
 """
 
 from __future__ import annotations

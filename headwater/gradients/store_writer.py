@@ -39,14 +39,8 @@ def write_gradients(
 ) -> None:
     """Write the gradients of n samples; blocks that are already complete are not computed again.
 
-    Args:
-        path: the folder of the store.
-        description: what it will hold.
-        capture: captures the gradients of a batch.
-        samples: returns the samples of a range as one batch.
-        n: the number of samples.
-        represent: turns captured gradients into what is stored (the identity, or a projection).
-        block: samples per block; default: chosen by size.
+    `samples` returns those of a range as one batch, and `represent` turns captured gradients into
+    what is stored: the identity, or a projection.
     """
     writer = StoreWriter(path, description, n, block)
     writer.start(represent(capture(samples(slice(0, 2)))))
@@ -73,12 +67,12 @@ class StoreWriter:
     ) -> None:
         if description.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {description.dtype!r}")
-        self.path, self.description, self.n, self.block = Path(path), description, n, block
+        self.path, self.description, self.n, self.block = Path(path), description, n, block or 0
         self._marks = self.path / "blocks"
         self._marks.mkdir(parents=True, exist_ok=True)
         for leftover in self.path.rglob("*.partial"):
             leftover.unlink()
-        self._group: zarr.Group | None = None
+        self._group: Any = None
         if (self.path / "zarr.json").exists():
             group = zarr.open_group(self.path, mode="r+")
             head: Any = group.attrs.get("headwater")
@@ -94,18 +88,15 @@ class StoreWriter:
         """
         if self._group is None:
             self._group = self._create(first)
-        head: Any = self._group.attrs["headwater"]
-        if head["gradients"] != to_json(first):
+        if self._group.attrs["headwater"]["gradients"] != to_json(first):
             raise ValueError(
                 f"{self.path} must hold gradients of the layers that it was begun with, got "
                 "others, or of other lengths; use another folder, or pad sequences to one length"
             )
-        assert self.block is not None
         return self.block
 
     def missing(self) -> list[slice]:
         """Return the sample ranges of the blocks that are not yet complete."""
-        assert self.block is not None
         return [
             slice(start, min(self.n, start + self.block))
             for start in range(0, self.n, self.block)
@@ -133,8 +124,7 @@ class StoreWriter:
 
     def _write(self, name: str, tensor: Tensor, rows: slice) -> int:
         """Write one tensor of a block; return the checksum of its bytes."""
-        assert self._group is not None and self.block is not None
-        array: Any = self._group[name]
+        array = self._group[name]
         wanted = (rows.stop - rows.start, *array.shape[1:])
         if tuple(tensor.shape) != wanted:
             raise ValueError(
@@ -149,15 +139,14 @@ class StoreWriter:
 
     def _mark(self, start: int) -> Path:
         """Return the file that says that the block of a first sample is complete."""
-        assert self.block is not None
         return self._marks / f"{start // self.block}.json"
 
     def _create(self, first: Gradients) -> zarr.Group:
         tensors = {name: t for name, t in first.tensors().items() if t.numel()}
-        if self.block is None:
-            size = np.dtype(self.description.dtype).itemsize
-            widest = max(int(t[0].numel()) for t in tensors.values()) * size
-            self.block = max(1, min(self.n, BLOCK_BYTES // widest))
+        if not self.block:
+            widest = max(int(t[0].numel()) for t in tensors.values())
+            size = widest * np.dtype(self.description.dtype).itemsize
+            self.block = max(1, min(self.n, BLOCK_BYTES // size))
         head = {
             "format": FORMAT,
             "sign": "gradient of the function as it is; scores carry the minus",
@@ -169,21 +158,16 @@ class StoreWriter:
         group = zarr.open_group(self.path, mode="w", zarr_format=3)
         self._marks.mkdir(exist_ok=True)
         for name, tensor in sorted(tensors.items()):
-            shape = tuple(tensor.shape[1:])
+            shape, real = tuple(tensor.shape[1:]), tensor.is_floating_point()
+            wanted = "float64" if name == "values" else self.description.dtype
             group.create_array(
                 name,
                 shape=(self.n, *shape),
                 chunks=(self.block, *shape),
-                dtype=self._dtype(name, tensor),
+                dtype=wanted if real else "int32",
                 compressors=None,
-                fill_value=float("nan") if tensor.is_floating_point() else -1,
+                fill_value=float("nan") if real else -1,
                 config={"write_empty_chunks": True},
             )
         group.attrs["headwater"] = head  # last: a group without it is not a store
         return group
-
-    def _dtype(self, name: str, tensor: Tensor) -> str:
-        """Return what a tensor is stored in: values keep their digits, row numbers are whole."""
-        if not tensor.is_floating_point():
-            return "int32"
-        return "float64" if name == "values" else self.description.dtype

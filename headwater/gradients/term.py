@@ -45,7 +45,8 @@ class Term(ABC):
     """The gradients g_i (width,) of one group of parameters for n samples.
 
     Terms of one group can be mixed: any form works with any other. A form is a dataclass of tensors,
-    whose first dimension is the sample, and of options that JSON can keep.
+    whose first dimension is the sample, and of options that JSON can keep. What it knows no better way
+    for is done by forming the gradients, a few samples at a time.
     """
 
     kind: ClassVar[str]
@@ -56,9 +57,10 @@ class Term(ABC):
         return None
 
     @property
-    @abstractmethod
     def width(self) -> int:
         """Numbers in one formed gradient."""
+        assert self.matrix is not None
+        return self.matrix.width
 
     @abstractmethod
     def dense(self) -> Tensor:
@@ -83,12 +85,9 @@ class Term(ABC):
     def moments(self, reduce: bool = False) -> Moments | None:
         """Return the second moments of inputs and output gradients; None: these are not kept.
 
-        Args:
-            reduce: whether positions are summed first ("reduce"), or count as samples ("expand").
+        Positions count as samples ("expand"), or are summed first ("reduce").
         """
         return None
-
-    # The tensors ----------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a store must keep."""
@@ -99,7 +98,7 @@ class Term(ABC):
         return replace(self, **tensors)
 
     def form(self) -> dict[str, Any]:
-        """Return all but the tensors, as JSON can keep it; see `headwater.gradients.forms`."""
+        """Return all but the tensors, as JSON can keep it (see `headwater.gradients.forms.empty`)."""
         options = {name: value for name, value in self._fields() if not isinstance(value, Tensor)}
         return {"kind": self.kind} | options
 
@@ -116,10 +115,8 @@ class Term(ABC):
         """Return the gradients in another dtype; themselves if it is theirs."""
         if dtype == self.dtype:
             return self
-        parts = self.tensors().items()
-        return self.with_tensors(
-            {name: t.to(dtype) if t.is_floating_point() else t for name, t in parts}
-        )
+        real = {name: t for name, t in self.tensors().items() if t.is_floating_point()}
+        return self.with_tensors(self.tensors() | {name: t.to(dtype) for name, t in real.items()})
 
     @property
     def device(self) -> torch.device:
@@ -134,23 +131,19 @@ class Term(ABC):
     @property
     def bytes_per_sample(self) -> int:
         """Memory that one sample takes in this form."""
-        tensors = self.tensors().values()
-        return sum(t.shape[1:].numel() * t.element_size() for t in tensors)
-
-    # By forming the gradients, a few samples at a time; a form that knows better overrides them ---
+        return sum(t.shape[1:].numel() * t.element_size() for t in self.tensors().values())
 
     def formed(self) -> Dense:
         """Return the same gradients as a `Dense` term."""
-        parts = [part.dense() for part in self._blocks()]
-        return Dense(parts[0] if len(parts) == 1 else torch.cat(parts), self.matrix)
+        return Dense(_joined([part.dense() for part in self._blocks()]), self.matrix)
 
     def columns(self, start: int, stop: int) -> Tensor:
         """Return columns start … stop of `dense`, (n, stop - start)."""
-        return torch.cat([part.dense()[:, start:stop] for part in self._blocks()])
+        return _joined([part.dense()[:, start:stop] for part in self._blocks()])
 
     def entries(self, coordinates: Tensor) -> Tensor:
         """Return the columns of `dense` at coordinates (k,), shape (n, k)."""
-        return torch.cat([part.dense()[:, coordinates] for part in self._blocks()])
+        return _joined([part.dense()[:, coordinates] for part in self._blocks()])
 
     def squared_norms(self) -> Tensor:
         """Return ‖g_i‖², (n,)."""
@@ -181,14 +174,13 @@ class Term(ABC):
             yield self[rows]
 
 
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Dense(Term):
-    """One vector per sample, of what no other form makes smaller: norms, projected gradients.
-
-    Args:
-        vectors: g_i, (n, width).
-        matrix: the shape of the weight, where the vectors are the gradients of one (and its bias).
-    """
+    """Vectors g_i (n, width), of what no other form makes smaller: norms, projected gradients."""
 
     kind = "dense"
     vectors: Tensor
@@ -217,14 +209,6 @@ class Dense(Term):
     def inner_vectors(self, vectors: Tensor) -> Tensor:
         """Return ⟨g_i, v_j⟩, (n, m)."""
         return self.vectors @ vectors.T
-
-    def columns(self, start: int, stop: int) -> Tensor:
-        """Return columns start … stop."""
-        return self.vectors[:, start:stop]
-
-    def entries(self, coordinates: Tensor) -> Tensor:
-        """Return the columns at coordinates (k,)."""
-        return self.vectors[:, coordinates]
 
     def squared_norms(self) -> Tensor:
         """Return ‖g_i‖², (n,)."""
