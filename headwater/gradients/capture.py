@@ -36,14 +36,6 @@ class GradientCapture:
         function: f(model, batch) -> (batch,), the loss or the target.
         keep_factors: whether inputs and output gradients are kept even where the formed gradient is
             smaller, as Kronecker factors need them.
-
-    Example:
-        >>> import torch
-        >>> from headwater import AttributionTask
-        >>> f = lambda model, batch: model(batch).sum(1)
-        >>> task = AttributionTask(torch.nn.Linear(3, 2), f)
-        >>> GradientCapture(task.bind(), f)(torch.ones(4, 3)).dense().shape
-        torch.Size([4, 8])
     """
 
     def __init__(

@@ -59,11 +59,10 @@ class Matrix:
 
     def places(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column of coordinates (k,) of a vector; a bias has the column d_in."""
-        count = self.d_out * self.d_in
+        rows, columns = coordinates // self.d_in, coordinates % self.d_in
         if self.transposed:
             rows, columns = coordinates % self.d_out, coordinates // self.d_out
-        else:
-            rows, columns = coordinates // self.d_in, coordinates % self.d_in
+        count = self.d_out * self.d_in
         is_bias = coordinates >= count
         rows = torch.where(is_bias, coordinates - count, rows)
         return rows, columns.masked_fill(is_bias, self.d_in)

@@ -22,10 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def per_sample_gradients(
-    model: BoundModel,
-    function: SampleFunction,
-    batch: Batch,
-    names: Sequence[str] | None = None,
+    model: BoundModel, function: SampleFunction, batch: Batch, names: Sequence[str] | None = None
 ) -> Tensor:
     """Return ∇f_i for each sample of a batch, (n, q), by vmap(grad), each in a batch of its own.
 
@@ -55,10 +52,7 @@ def per_sample_gradients(
 
 
 def looped_gradients(
-    model: BoundModel,
-    function: SampleFunction,
-    batch: Batch,
-    names: Sequence[str] | None = None,
+    model: BoundModel, function: SampleFunction, batch: Batch, names: Sequence[str] | None = None
 ) -> Tensor:
     """Return ∇f_i for each sample of a batch, (n, q), by one backward pass each."""
     singles = [select(batch, slice(i, i + 1)) for i in range(batch_size(batch))]

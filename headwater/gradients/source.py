@@ -23,8 +23,7 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource", "as_captured"]
 
-Represent = Callable[[Gradients, int], Gradients]
-"""Turns gradients, and the number of their checkpoint, into those that a method works on."""
+Represent = Callable[[Gradients, int], Gradients]  # the number of their checkpoint comes second
 
 
 def as_captured(gradients: Gradients, checkpoint: int) -> Gradients:
@@ -41,7 +40,7 @@ class GradientSource(ABC):
         batches: the training data in order, readable more than once.
         test_batches: the test data in order.
         function: whose gradients the training gradients are; default: the loss.
-        represent: turns captured gradients into those that a method works on; default: as they are.
+        represent: turns gradients into those that a method works on; default: as they are.
     """
 
     def __init__(

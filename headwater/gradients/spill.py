@@ -25,15 +25,11 @@ class Allowance:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._users: weakref.WeakSet[GradientBlocks] = weakref.WeakSet()
-
-    def add(self, user: GradientBlocks) -> None:
-        """Count what a collection holds."""
-        self._users.add(user)
+        self.users: weakref.WeakSet[GradientBlocks] = weakref.WeakSet()
 
     def fits(self, size: int) -> bool:
         """Return whether as many more bytes may be held."""
-        return sum(user.held for user in self._users) + size <= self.limit
+        return sum(user.held for user in self.users) + size <= self.limit
 
     def rows(self, width: int, device: torch.device, itemsize: int) -> int:
         """Return how many samples of a width a block may have: it stays small beside the limit."""
@@ -56,7 +52,7 @@ class GradientBlocks:
         self._pending = _Pending()
         self._values: list[Tensor] = []
         self._blocks: list[Callable[[], Gradients]] = []
-        allowance.add(self)
+        allowance.users.add(self)
 
     def __len__(self) -> int:
         return sum(map(len, self._values)) + self._pending.count
