@@ -44,9 +44,10 @@ def _windows(module: _ConvNd, x: Tensor, lead: torch.Size) -> Tensor:
     sizes = zip(module.kernel_size, module.stride, module.dilation, strict=True)
     for axis, (k, s, d) in enumerate(sizes, start=2):
         x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
-    last = len(module.kernel_size) + 1
-    # (N, C, *places, *kernel) -> (N, *places, C, *kernel)
-    return x.movedim(1, last).flatten(last).unflatten(0, lead).flatten(1, last)
+    spatial = len(module.kernel_size)
+    # (N, C, *places, *kernel) -> (N, C · kernel, places): whole rows of places are quick to copy
+    x = x.movedim(tuple(range(2, 2 + spatial)), tuple(range(-spatial, 0)))
+    return x.flatten(1, 1 + spatial).flatten(2).mT.unflatten(0, lead).flatten(1, 2)
 
 
 def _padded(module: _ConvNd, x: Tensor) -> Tensor:
