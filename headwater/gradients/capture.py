@@ -92,7 +92,7 @@ class GradientCapture:
         for group, axes in plan.axes.items():
             term = recording.term(self.scheme.groups[group], uses[group], axes)
             if term is not None:
-                terms[group] = term if self.keep_factors else smaller(term)
+                terms[group] = (term if self.keep_factors else smaller(term)).contiguous()
         recording.calls.clear()
         groups = range(len(self.scheme.groups))
         if rest := [group for group in groups if group not in terms]:

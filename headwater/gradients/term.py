@@ -118,6 +118,10 @@ class Term(ABC):
         real = {name: t for name, t in self.tensors().items() if t.is_floating_point()}
         return self.with_tensors(self.tensors() | {name: t.to(dtype) for name, t in real.items()})
 
+    def contiguous(self) -> Self:
+        """Return the gradients as they lie in a store: products have the same last bits then."""
+        return self.with_tensors({name: t.contiguous() for name, t in self.tensors().items()})
+
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
