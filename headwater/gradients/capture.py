@@ -12,15 +12,13 @@ from typing import Self
 
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_all_finite
-from headwater.gradients.dense import Dense
 from headwater.gradients.forms import smaller
 from headwater.gradients.gradients import Gradients, Scheme
+from headwater.gradients.layers import layers_of
 from headwater.gradients.per_sample import per_sample_gradients
 from headwater.gradients.plan import Plan, Probe, telling
-from headwater.gradients.recording import record, term_of
-from headwater.gradients.rules import rule_of
-from headwater.gradients.term import Term
-from headwater.gradients.uses import scheme_of, uses_of
+from headwater.gradients.recording import record
+from headwater.gradients.term import Dense, Term
 from headwater.task import BoundModel, SampleFunction
 
 __all__ = ["GradientCapture"]
@@ -29,8 +27,8 @@ __all__ = ["GradientCapture"]
 class GradientCapture:
     """Capture the exact gradients of f for each sample of a batch, each term in its cheapest form.
 
-    On its first batch it compares what the rules give with one backward pass per sample, on a few
-    samples. Parameters whose gradient is not what their layers' rules say (used outside of their
+    On a few samples of the first batch it compares what the rules give with one backward pass per
+    sample. Parameters whose gradient is not what their layers' rules say (used outside of their
     module, layers without a rule) are differentiated sample by sample instead.
 
     Args:
@@ -38,37 +36,21 @@ class GradientCapture:
         function: f(model, batch) -> (batch,), the loss or the target.
         keep_factors: whether inputs and output gradients are kept even where the formed gradient is
             smaller, as Kronecker factors need them.
-
-    Example:
-        >>> import torch
-        >>> from headwater import AttributionTask
-        >>> f = lambda model, batch: model(batch).sum(1)
-        >>> task = AttributionTask(torch.nn.Linear(3, 2), f)
-        >>> GradientCapture(task.bind(), f)(torch.ones(4, 3)).dense().shape
-        torch.Size([4, 8])
     """
 
     def __init__(
         self, model: BoundModel, function: SampleFunction, keep_factors: bool = False
     ) -> None:
         self.model, self.function, self.keep_factors = model, function, keep_factors
-        uses = uses_of(model.module, model.layout.names)
-        modules = dict(model.module.named_modules())
-        used = {use.module for found in uses.values() for use in found}
-        self._rules = {name: rule for name in used if (rule := rule_of(modules[name]))}
-        joint = {name for name, rule in self._rules.items() if rule.joint}
-        self.scheme: Scheme = scheme_of(model.layout, uses, joint)
-        self._layers = [
-            tuple(dict.fromkeys(use for name in group for use in uses.get(name, ())))
-            for group in self.scheme.groups
-        ]
+        self._layers = layers_of(model.module, model.layout)
+        self.scheme: Scheme = self._layers.scheme
         self._plan: Plan | None = None
         self._probed = -1  # samples; one does not show a dependence, nor where samples are
 
     @property
     def without_rule(self) -> tuple[str, ...]:
         """The parameters that are differentiated sample by sample: all, until there was a batch."""
-        served = {} if self._plan is None else self._plan.layouts
+        served = {} if self._plan is None else self._plan.axes
         groups = enumerate(self.scheme.groups)
         return tuple(name for group, names in groups if group not in served for name in names)
 
@@ -79,11 +61,7 @@ class GradientCapture:
         return moved
 
     def __call__(self, batch: Batch, first_row: int = 0) -> Gradients:
-        """Return the gradients of a batch.
-
-        Args:
-            batch: n samples.
-            first_row: the number of samples before this batch, for error messages.
+        """Return the gradients of a batch, whose first sample messages call number `first_row`.
 
         Raises:
             ValueError: if a value or a gradient is not finite, or depends on the rest of the batch.
@@ -91,8 +69,8 @@ class GradientCapture:
         batch = to_device(batch, self.model.device)
         if self._plan is None or self._probed < min(2, batch_size(batch)):
             few = telling(self.model, self.function, batch, first_row)
-            args = (self.model, self.function, few, self.scheme, self._layers, self._rules)
-            self._plan, self._probed = Probe(*args).plan(), batch_size(few)
+            self._plan = Probe(self.model, self.function, few, self._layers).plan()
+            self._probed = batch_size(few)
         gradients = self._capture(batch, self._plan)
         named = {"the value of the function": gradients.values}
         for name, term in zip(self.scheme.names, gradients.terms, strict=True):
@@ -104,26 +82,24 @@ class GradientCapture:
         return gradients
 
     def _capture(self, batch: Batch, plan: Plan) -> Gradients:
-        n = batch_size(batch)
-        layers = {use.module for group in plan.layouts for use in self._layers[group]}
-        rules = {name: self._rules[name] for name in layers}
-        calls, values = record(self.model, self.function, batch, rules, plan.spread)
-        if moving := plan.moving(batch, calls):
+        uses = self._layers.uses
+        served = {use.module for group in plan.axes for use in uses[group]}
+        rules = {name: self._layers.rules[name] for name in served}
+        recording = record(self.model, self.function, batch, rules, plan.spread)
+        if moving := plan.moving(batch, recording):
             plan = self._plan = plan.without(moving)
         terms: dict[int, Term] = {}
-        for group, layouts in plan.layouts.items():
-            names, uses = self.scheme.groups[group], self._layers[group]
-            term = term_of(names, self.model, uses, layouts, calls, n)
+        for group, axes in plan.axes.items():
+            term = recording.term(self.scheme.groups[group], uses[group], axes)
             if term is not None:
-                terms[group] = term if self.keep_factors else smaller(term)
-        calls.clear()
+                terms[group] = (term if self.keep_factors else smaller(term)).contiguous()
+        recording.calls.clear()
         groups = range(len(self.scheme.groups))
-        rest = [group for group in groups if group not in terms]
-        if rest:
+        if rest := [group for group in groups if group not in terms]:
             chosen = [name for group in rest for name in self.scheme.groups[group]]
             vectors = per_sample_gradients(self.model, self.function, batch, chosen)
             vectors = vectors.detach().to(self.model.dtype)
             widths = [self.scheme.by_group[group].layout.size for group in rest]
             for group, columns in zip(rest, vectors.split(widths, 1), strict=True):
                 terms[group] = Dense(columns, plan.matrices.get(group))
-        return Gradients(self.scheme, [terms[group] for group in groups], values)
+        return Gradients(self.scheme, [terms[group] for group in groups], recording.values)

@@ -7,23 +7,50 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.outer import Outer
+from headwater.gradients.term import Dense
 
-__all__ = ["convolution", "transposed_convolution", "windows"]
-
-
-def windows(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> Tensor:
-    """Return what a kernel sees at each of its places, a view: (N, C, *places, *kernel)."""
-    for axis, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        x = x.unfold(2 + axis, d * (k - 1) + 1, s)
-        x = x[..., ::d]
-    return x
+__all__ = ["convolution", "transposed_convolution"]
 
 
-def padded(module: _ConvNd, x: Tensor) -> Tensor:
+def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
+    """Σ_l e_l a_lᵀ over all places l, a_l the input that the kernel sees there."""
+    assert isinstance(module, _ConvNd)
+    a = _windows(module, _padded(module, x.flatten(0, 1)), x.shape[:2])
+    return _term(module, a, e.flatten(3).mT.flatten(1, 2), bias)
+
+
+def transposed_convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
+    """Σ_l x_l b_lᵀ over all places l of the input, b_l the output gradient its kernel reaches.
+
+    The weight is stored as (C_in, C_out / groups, *kernel).
+    """
+    assert isinstance(module, _ConvNd) and not bias
+    b = _windows(module, _reached(module, x, e.flatten(0, 1)), x.shape[:2])
+    return _term(module, b, x.flatten(3).mT.flatten(1, 2), bias)
+
+
+def _term(module: _ConvNd, a: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
+    """Σ_t e_t a_tᵀ; with groups the weight has a block for each: these small blocks are formed."""
+    if module.groups == 1:
+        return Outer(a, e, bias)
+    e_of, a_of = (t.unflatten(2, (module.groups, -1)) for t in (e, a))
+    weight = torch.einsum("ntgo,ntgi->ngoi", e_of, a_of).flatten(1)
+    return Dense(torch.cat([weight, e.sum(1)], 1) if bias else weight)
+
+
+def _windows(module: _ConvNd, x: Tensor, lead: torch.Size) -> Tensor:
+    """Return what a kernel sees at each place of x (n · P, C, *size), (n, P · places, C · kernel)."""
+    sizes = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+    for axis, (k, s, d) in enumerate(sizes, start=2):
+        x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
+    spatial = len(module.kernel_size)
+    # (N, C, *places, *kernel) -> (N, C · kernel, places): whole rows of places are quick to copy
+    x = x.movedim(tuple(range(2, 2 + spatial)), tuple(range(-spatial, 0)))
+    return x.flatten(1, 1 + spatial).flatten(2).mT.unflatten(0, lead).flatten(1, 2)
+
+
+def _padded(module: _ConvNd, x: Tensor) -> Tensor:
     """Return the input with the module's padding, of any mode."""
     if module.padding == "same":
         # One more at the end where the whole is odd, as the module itself pads.
@@ -40,53 +67,12 @@ def padded(module: _ConvNd, x: Tensor) -> Tensor:
     return F.pad(x, sides, mode=mode)
 
 
-def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
-    """Σ_l e_l a_lᵀ over all places l, a_l the input that the kernel sees there.
-
-    With groups the weight has a block of its own for each: these small blocks are formed.
-    """
-    assert isinstance(module, _ConvNd)
-    seen = windows(
-        padded(module, x.flatten(0, 1)), module.kernel_size, module.stride, module.dilation
-    )
-    spatial = len(module.kernel_size)
-    # (N, C, *places, *kernel) -> (N, *places, C, *kernel)
-    a = seen.movedim(1, spatial + 1).flatten(spatial + 1).unflatten(0, x.shape[:2])
-    a = a.flatten(1, spatial + 1)
-    out = e.flatten(3).mT.flatten(1, 2)
-    if module.groups == 1:
-        return Outer(a, out, bias)
-    groups = module.groups
-    weight = torch.einsum(
-        "ntgo,ntgi->ngoi", out.unflatten(2, (groups, -1)), a.unflatten(2, (groups, -1))
-    ).flatten(1)
-    return Dense(torch.cat([weight, out.sum(1)], 1) if bias else weight)
-
-
-def transposed_convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
-    """Σ_l x_l b_lᵀ over all places l of the input, b_l the output gradient its kernel reaches.
-
-    The weight is stored as (C_in, C_out / groups, *kernel).
-    """
-    assert isinstance(module, _ConvNd) and not bias
-    spatial, groups = len(module.kernel_size), module.groups
-    reach = _reached(module, x, e.flatten(0, 1)).movedim(1, spatial + 1)
-    b = reach.flatten(spatial + 1).unflatten(0, x.shape[:2]).flatten(1, spatial + 1)
-    b = b.unflatten(2, (groups, -1))
-    inputs = x.flatten(3).mT.flatten(1, 2).unflatten(2, (groups, -1))
-    if groups == 1:
-        return Outer(b[:, :, 0], inputs[:, :, 0])
-    return Dense(torch.einsum("ntgi,ntgo->ngio", inputs, b).flatten(1))
-
-
 def _reached(module: _ConvNd, x: Tensor, e: Tensor) -> Tensor:
-    """Return the output gradients that each input reaches, (N, C_out, *places, *kernel)."""
+    """Return output gradients such that each input of x sees in a window those that it reaches."""
     padding: tuple[int, ...] = module.padding  # type: ignore[assignment]
     sides: list[int] = []
     for axis in reversed(range(len(module.kernel_size))):
         k, s, d = module.kernel_size[axis], module.stride[axis], module.dilation[axis]
         length = (x.shape[3 + axis] - 1) * s + d * (k - 1) + 1
-        before = padding[axis]
-        sides += [before, length - before - e.shape[2 + axis]]
-    # A negative number cuts off what no kernel reaches (output padding).
-    return windows(F.pad(e, sides), module.kernel_size, module.stride, module.dilation)
+        sides += [padding[axis], length - padding[axis] - e.shape[2 + axis]]
+    return F.pad(e, sides)  # a negative number cuts off what no kernel reaches (output padding)

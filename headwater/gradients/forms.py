@@ -1,22 +1,83 @@
-"""Which form a term is kept in: the cheaper one, and the way back from JSON."""
+"""Terms of several: sums and joins of them, which form is smaller, and the way back from JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
-from headwater.gradients.sums import Sum
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, LinearMap, Term
 
-__all__ = ["concatenated", "empty", "smaller"]
+__all__ = ["Sum", "added", "concatenated", "empty", "smaller"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Term):
+    """g_i = Σ_k g_i^(k), two or more terms on the same parameters, such as tied weights."""
+
+    kind = "sum"
+    terms: tuple[Term, ...]
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """The shape of the weight, if all its uses see the same one."""
+        first = self.terms[0].matrix
+        return first if all(term.matrix == first for term in self.terms) else None
+
+    @property
+    def width(self) -> int:
+        """Numbers in one formed gradient."""
+        return self.terms[0].width
+
+    def dense(self) -> Tensor:
+        """Return the gradients, formed, (n, width)."""
+        return self._total(lambda term: term.dense())
+
+    def add_inner(self, other: Term, out: Tensor) -> None:
+        """Add Σ_k ⟨g_i^(k), g'_j⟩ to out (n, m)."""
+        for mine in self.terms:
+            mine.add_inner(other, out)
+
+    def inner_vectors(self, vectors: Tensor) -> Tensor:
+        """Return Σ_k ⟨g_i^(k), v_j⟩, (n, m)."""
+        return self._total(lambda term: term.inner_vectors(vectors))
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return columns start … stop of `dense`."""
+        return self._total(lambda term: term.columns(start, stop))
+
+    def entries(self, coordinates: Tensor) -> Tensor:
+        """Return the columns of `dense` at coordinates (k,)."""
+        return self._total(lambda term: term.entries(coordinates))
+
+    def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Dense:
+        """Return L_out G_i L_inᵀ, formed: uses may see the weight from two sides."""
+        return self.formed().two_sided(inputs, outputs)
+
+    def _total(self, part: Callable[[Term], Tensor]) -> Tensor:
+        return reduce(torch.add, map(part, self.terms))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return those of all terms, ``<k>.<name>``."""
+        pairs = enumerate(self.terms)
+        return {f"{k}.{name}": t for k, term in pairs for name, t in term.tensors().items()}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Sum:
+        """Return the same kind of sum made of other tensors."""
+        own = [{n: tensors[f"{k}.{n}"] for n in t.tensors()} for k, t in enumerate(self.terms)]
+        return Sum(tuple(t.with_tensors(part) for t, part in zip(self.terms, own, strict=True)))
+
+    def form(self) -> dict[str, Any]:
+        """Return the forms of the terms."""
+        return {"kind": "sum", "terms": [term.form() for term in self.terms]}
 
 
 def smaller(term: Term) -> Term:
@@ -29,6 +90,21 @@ def smaller(term: Term) -> Term:
     if isinstance(term, Dense) or term.bytes_per_sample < term.width * term.dtype.itemsize:
         return term
     return term.formed()
+
+
+def added(one: Term, two: Term) -> Term:
+    """Return g_i + g'_i, the same parameters used twice: of one form, more positions."""
+    for term in (one, two):
+        if isinstance(term, Dense):
+            return Dense(one.dense() + two.dense(), term.matrix)
+    mine, theirs = (term.terms if isinstance(term, Sum) else (term,) for term in (one, two))
+    for k, term in enumerate(mine):
+        if term.form() == two.form():
+            more = two.tensors()
+            longer = {name: torch.cat([t, more[name]], 1) for name, t in term.tensors().items()}
+            found = (*mine[:k], term.with_tensors(longer), *mine[k + 1 :])
+            return found[0] if len(found) == 1 else Sum(found)
+    return Sum((*mine, *theirs))
 
 
 def concatenated(terms: Sequence[Term]) -> Term:
@@ -47,16 +123,12 @@ def _aligned(parts: list[Tensor]) -> list[Tensor]:
     """Give all parts the same number of positions, the second dimension, by zeros at the end."""
     most = max(part.shape[1] for part in parts)
     after = [0, 0] * (parts[0].ndim - 2)
-    added = [most - part.shape[1] for part in parts]
-    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, added, strict=True)]
+    missing = [most - part.shape[1] for part in parts]
+    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, missing, strict=True)]
 
 
 def empty(form: dict[str, Any]) -> Term:
-    """Return a term of no samples in a form, whose `with_tensors` makes one of tensors.
-
-    Args:
-        form: what `Term.form` returned.
-    """
+    """Return a term of no samples in a form that `Term.form` returned; `with_tensors` fills it."""
     nothing = torch.zeros(0, 0, 0)
     match form["kind"]:
         case "outer":

@@ -10,16 +10,15 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.forms import concatenated
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, Term
 from headwater.parameters import ParameterLayout
 
-__all__ = ["Gradients", "GradientProjector", "Scheme", "concatenate"]
+__all__ = ["Gradients", "Scheme", "concatenate"]
 
 
 class GradientProjector(Protocol):
-    """A projection of gradients, such as all of `headwater.projections`."""
+    """A projection, such as all of `headwater.projections`."""
 
     def of(self, gradients: Gradients) -> Gradients:
         """Return P∇f_i."""
@@ -54,6 +53,17 @@ class Scheme:
         return tuple(_merged([self.layout.slices[n] for n in group]) for group in self.groups)
 
     @cached_property
+    def pieces(self) -> list[tuple[int, int, int, int]]:
+        """All columns in order: first, last, the group, and what leads to those of its term."""
+        found = []
+        for group, columns in enumerate(self.columns):
+            offset = 0
+            for part in columns:
+                found.append((part.start, part.stop, group, offset - part.start))
+                offset += part.stop - part.start
+        return sorted(found)
+
+    @cached_property
     def by_group(self) -> tuple[Scheme, ...]:
         """One scheme per group."""
         shapes = dict(self.layout.shapes)
@@ -70,16 +80,11 @@ class Scheme:
 
 @final
 class Gradients:
-    """The gradients ∇f_i (p,) of n samples, and the values f_i they were taken at.
+    """The gradients ∇f_i (p,) of n samples, and the values f_i (n,) they were taken at.
 
     Each group of parameters has a term of its own, in the form that is cheapest for it: products and
     norms are sums over the groups, and no gradient is formed where factors are cheaper. Slicing
     selects samples.
-
-    Args:
-        scheme: which parameters are in which group.
-        terms: one per group.
-        values: f_i at the samples, (n,).
 
     Example:
         >>> g = Gradients.of_vectors(torch.eye(2))
@@ -94,11 +99,11 @@ class Gradients:
     def of_vectors(
         cls, vectors: Tensor, values: Tensor | None = None, widths: Sequence[int] = ()
     ) -> Gradients:
-        """Return gradients that are vectors already, such as projected ones.
+        """Return gradients that are vectors (n, p) already, such as projected ones.
 
         Args:
             vectors: (n, p).
-            values: f_i, (n,); zeros if not given.
+            values: f_i, (n,); default: zeros.
             widths: how many columns each block has; default: one block.
 
         Raises:
@@ -112,7 +117,6 @@ class Gradients:
         return cls(Scheme.of_widths(cut), terms, kept)
 
     def __len__(self) -> int:
-        """Return the number of samples n."""
         return len(self.values)
 
     @property
@@ -192,41 +196,27 @@ class Gradients:
             return self.terms[0].dense()
         out = torch.empty(len(self), self.dimension, dtype=self.dtype, device=self.device)
         for columns, term in zip(self.scheme.columns, self.terms, strict=True):
-            start, formed = 0, term.dense()
-            for part in columns:
-                width = part.stop - part.start
-                out[:, part] = formed[:, start : start + width]
-                start += width
+            widths = [part.stop - part.start for part in columns]
+            for part, formed in zip(columns, term.dense().split(widths, 1), strict=True):
+                out[:, part] = formed
         return out
 
     def columns(self, start: int, stop: int) -> Tensor:
         """Return some columns of `dense`, (n, stop - start); no others are ever formed."""
         found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
-        for first, last, group, offset in self._pieces:
+        for first, last, group, shift in self.scheme.pieces:
             low, high = max(start, first), min(stop, last)
             if low < high:
-                shift = offset - first
                 found.append(self.terms[group].columns(low + shift, high + shift))
         return found[1] if len(found) == 2 else torch.cat(found, 1)
 
     def entries(self, coordinates: Tensor) -> Tensor:
         """Return some columns of `dense`, given by ascending coordinates (k,), shape (n, k)."""
         found = [torch.zeros(len(self), 0, dtype=self.dtype, device=self.device)]
-        for first, last, group, offset in self._pieces:
+        for first, last, group, shift in self.scheme.pieces:
             inside = coordinates[(coordinates >= first) & (coordinates < last)]
-            found.append(self.terms[group].entries(inside - first + offset))
+            found.append(self.terms[group].entries(inside + shift))
         return torch.cat(found, 1)
-
-    @cached_property
-    def _pieces(self) -> list[tuple[int, int, int, int]]:
-        """All columns in order: first, last, the group, and where they start in its term."""
-        pieces = []
-        for group, columns in enumerate(self.scheme.columns):
-            offset = 0
-            for part in columns:
-                pieces.append((part.start, part.stop, group, offset))
-                offset += part.stop - part.start
-        return sorted(pieces)
 
     def by_group(self) -> list[Gradients]:
         """Return the gradients of each group of parameters on its own."""
@@ -253,7 +243,6 @@ class Gradients:
         return Gradients(self.scheme, terms, tensors["values"])
 
     def __getitem__(self, rows: slice | Tensor) -> Gradients:
-        """Return the gradients of some of the samples."""
         return Gradients(self.scheme, [term[rows] for term in self.terms], self.values[rows])
 
 

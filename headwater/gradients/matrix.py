@@ -14,14 +14,9 @@ __all__ = ["Matrix"]
 class Matrix:
     """The shape (d_out, d_in) of a weight whose module computes W x + b.
 
-    As a vector the weight comes first, entry by entry as its parameter is stored, then the bias. As a
-    matrix the bias is the last column: the weight of one more input that is always 1.
-
-    Args:
-        d_out: rows.
-        d_in: columns, without the bias.
-        bias: whether there is a bias.
-        transposed: whether the parameter is stored as (d_in, d_out).
+    As a vector the weight comes first, entry by entry as its parameter is stored, (d_out, d_in) or
+    transposed, then the bias. As a matrix the bias is the last column: the weight of one more input
+    that is always 1.
     """
 
     d_out: int
@@ -41,11 +36,10 @@ class Matrix:
 
     def split(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights (n, d_out, d_in) and biases (n, d_out or 0) of vectors (n, width)."""
-        count = self.d_out * self.d_in
-        weights = vectors[:, :count]
+        weights, biases = vectors.tensor_split([self.d_out * self.d_in], 1)
         if self.transposed:
-            return weights.unflatten(1, (self.d_in, self.d_out)).mT, vectors[:, count:]
-        return weights.unflatten(1, (self.d_out, self.d_in)), vectors[:, count:]
+            return weights.unflatten(1, (self.d_in, self.d_out)).mT, biases
+        return weights.unflatten(1, (self.d_out, self.d_in)), biases
 
     def join(self, weights: Tensor, biases: Tensor | None) -> Tensor:
         """Return the vectors (n, width) of weights (n, d_out, d_in) and biases (n, d_out)."""
@@ -65,11 +59,10 @@ class Matrix:
 
     def places(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column of coordinates (k,) of a vector; a bias has the column d_in."""
-        count = self.d_out * self.d_in
+        rows, columns = coordinates // self.d_in, coordinates % self.d_in
         if self.transposed:
             rows, columns = coordinates % self.d_out, coordinates // self.d_out
-        else:
-            rows, columns = coordinates // self.d_in, coordinates % self.d_in
+        count = self.d_out * self.d_in
         is_bias = coordinates >= count
         rows = torch.where(is_bias, coordinates - count, rows)
         return rows, columns.masked_fill(is_bias, self.d_in)

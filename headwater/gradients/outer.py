@@ -8,54 +8,35 @@ input that is always 1, so ⟨∇f_i, ∇f_j⟩ = Σ_st (a_is·a_jt + 1)(e_is·e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
-from headwater.gradients.sums import Sum
-from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Outer"]
 
-GATHER = 16
-"""The time of one gathered product in multiply-additions of a matrix product, as measured."""
+GATHER = 16  # the time of one gathered product in those of a matrix product, as measured
 
 
 @dataclass(frozen=True, eq=False)
 class Outer(Term):
-    """G_i = Σ_t e_it a_itᵀ, the gradients of a weight, with those of its bias.
+    """G_i = Σ_t e_it a_itᵀ of a weight, stored as (d_out, d_in) or transposed, and maybe its bias."""
 
-    Args:
-        inputs: a, (n, T, d_in).
-        output_gradients: e, (n, T, d_out).
-        bias: whether the bias belongs to the gradient.
-        transposed: whether the weight is stored as (d_in, d_out).
-    """
-
+    kind = "outer"
     inputs: Tensor
     output_gradients: Tensor
     bias: bool = False
     transposed: bool = False
 
     @property
-    def matrix(self) -> Matrix:  # type: ignore[override]
+    def matrix(self) -> Matrix:
         """The shape of the weight."""
         d_in, d_out = int(self.inputs.shape[2]), int(self.output_gradients.shape[2])
         return Matrix(d_out, d_in, self.bias, self.transposed)
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def width(self) -> int:
-        """Numbers in one formed gradient: d_out · d_in (+ d_out)."""
-        return self.matrix.width
 
     def dense(self) -> Tensor:
         """Return the gradients, formed, (n, width)."""
@@ -86,12 +67,9 @@ class Outer(Term):
         if t * GATHER * k > (t + GATHER) * self.width:
             return super().entries(coordinates)
         rows, columns = self.matrix.places(coordinates)
-        ones = self.inputs.new_ones((*self.inputs.shape[:2], 1))
         parts = [self.inputs.new_zeros(0, k)]
         for block in row_blocks(len(self), t * k, self.device, numbers=LARGE):
-            a, e = self.inputs[block], self.output_gradients[block]
-            if self.bias:
-                a = torch.cat([a, ones[block]], 2)
+            a, e = self[block].with_one(), self.output_gradients[block]
             parts.append((e[:, :, rows] * a[:, :, columns]).sum(1))
         return torch.cat(parts)
 
@@ -195,7 +173,7 @@ class Outer(Term):
         """Return the second moments; positions that no output gradient reaches do not count."""
         a, e = self.with_one().double(), self.output_gradients.double()
         if reduce:
-            live = (e != 0).any(2)
+            live = e.any(2)
             count = live.sum(1).clamp_min(1)[:, None]
             a, e = (a * live[:, :, None]).sum(1) / count, e.sum(1)
         else:
@@ -204,30 +182,3 @@ class Outer(Term):
                 live = e.any(1)
                 a, e = a[live], e[live]
         return Moments(a.T @ a, e.T @ e, len(a))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return {"inputs": a, "output_gradients": e}."""
-        return {"inputs": self.inputs, "output_gradients": self.output_gradients}
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Outer:
-        """Return the same kind of term made of other tensors."""
-        return Outer(tensors["inputs"], tensors["output_gradients"], self.bias, self.transposed)
-
-    def form(self) -> dict[str, Any]:
-        """Return {"kind": "outer", ...}."""
-        return {"kind": "outer", "bias": self.bias, "transposed": self.transposed}
-
-    def formed(self) -> Dense:
-        """Return the same gradients as a `Dense` term."""
-        parts = [part.dense() for part in blocks_of(self)]
-        return Dense(parts[0] if len(parts) == 1 else torch.cat(parts), self.matrix)
-
-    def plus(self, other: Term) -> Term:
-        """Return g_i + g'_i: of one kind, more positions."""
-        if isinstance(other, Dense):
-            return other.plus(self)
-        if not isinstance(other, Outer) or other.form() != self.form():
-            return Sum.of(self, other)
-        return self.with_tensors(
-            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
-        )

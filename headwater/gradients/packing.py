@@ -1,31 +1,43 @@
-"""Gradients as named tensors only, the form that a state of a workflow has."""
+"""Gradients as JSON and named tensors, the forms that stores and the states of a workflow have."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwater.gradients.gradients import Gradients
-from headwater.gradients.store_format import from_json, to_json
+from headwater.gradients.forms import empty
+from headwater.gradients.gradients import Gradients, Scheme
+from headwater.parameters import ParameterLayout
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["from_json", "packed", "to_json", "unpacked"]
+
+
+def to_json(gradients: Gradients) -> dict[str, Any]:
+    """Return all that is known of gradients but their tensors."""
+    scheme = gradients.scheme
+    return {
+        "layout": [[name, list(shape)] for name, shape in scheme.layout.shapes],
+        "groups": [list(group) for group in scheme.groups],
+        "forms": [term.form() for term in gradients.terms],
+    }
+
+
+def from_json(head: dict[str, Any]) -> Gradients:
+    """Return gradients of no samples, whose `with_tensors` makes those that `to_json` was given."""
+    layout = ParameterLayout(tuple((name, tuple(shape)) for name, shape in head["layout"]))
+    scheme = Scheme(layout, tuple(tuple(group) for group in head["groups"]))
+    return Gradients(scheme, [empty(form) for form in head["forms"]], torch.zeros(0))
 
 
 def packed(gradients: Gradients, name: str) -> dict[str, Tensor]:
-    """Return gradients as ``<name>.<tensor>``, and what the tensors mean as bytes in ``<name>``.
-
-    Example:
-        >>> g = Gradients.of_vectors(torch.eye(2))
-        >>> unpacked(packed(g, "test"), "test").dense().tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-    """
+    """Return gradients as ``<name>.<tensor>``, and what the tensors mean as bytes in ``<name>``."""
     head = torch.frombuffer(bytearray(json.dumps(to_json(gradients)).encode()), dtype=torch.uint8)
-    return {name: head} | {
-        f"{name}.{part}": t.contiguous() for part, t in gradients.tensors().items()
-    }
+    tensors = gradients.tensors().items()
+    return {name: head} | {f"{name}.{part}": t.contiguous() for part, t in tensors}
 
 
 def unpacked(tensors: Mapping[str, Tensor], name: str) -> Gradients:

@@ -22,31 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def per_sample_gradients(
-    model: BoundModel,
-    function: SampleFunction,
-    batch: Batch,
-    names: Sequence[str] | None = None,
+    model: BoundModel, function: SampleFunction, batch: Batch, names: Sequence[str] | None = None
 ) -> Tensor:
-    """Return ∇f_i for each sample of a batch by vmap(grad), every sample in a batch of its own.
+    """Return ∇f_i for each sample of a batch, (n, q), by vmap(grad), each in a batch of its own.
 
     Where vmap cannot follow the model (control flow that depends on data, recurrent layers), by a
-    loop over the samples.
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,).
-        batch: n samples.
-        names: the parameters to differentiate by, in order; default: all selected ones.
-
-    Returns:
-        The gradients, (n, q), parameters in the order of `names`.
-
-    Example:
-        >>> from headwater import AttributionTask
-        >>> f = lambda model, batch: model(batch)[:, 0]
-        >>> task = AttributionTask(torch.nn.Linear(2, 1, bias=False), f)
-        >>> per_sample_gradients(task.bind(), f, torch.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
-        [[1.0, 2.0], [3.0, 4.0]]
+    loop over the samples. The parameters are in the order of names; default: all selected ones.
     """
     chosen = {n: model.parameters[n] for n in (model.layout.names if names is None else names)}
     layout = ParameterLayout.of(chosen)
@@ -64,31 +45,17 @@ def per_sample_gradients(
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             gradients = vmap(grad(value), in_dims=(None, 0), chunk_size=chunk)(chosen, tensors)
     except (RuntimeError, NotImplementedError) as error:
-        log.info(
-            "vmap cannot follow the model (%s): a loop over samples", str(error).split("\n")[0]
-        )
+        reason = str(error).split("\n")[0]
+        log.info("vmap cannot follow the model (%s): a loop over samples", reason)
         return looped_gradients(model, function, batch, names)
     return layout.flatten(gradients, batch_dims=1)
 
 
 def looped_gradients(
-    model: BoundModel,
-    function: SampleFunction,
-    batch: Batch,
-    names: Sequence[str] | None = None,
+    model: BoundModel, function: SampleFunction, batch: Batch, names: Sequence[str] | None = None
 ) -> Tensor:
-    """Return ∇f_i for each sample of a batch by one backward pass each, (n, q).
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,).
-        batch: n samples.
-        names: the parameters to differentiate by, in order; default: all selected ones.
-    """
-    rows = [
-        model.gradient(function, select(batch, slice(i, i + 1)), names)[None]
-        for i in range(batch_size(batch))
-    ]
-    chosen = model.layout.names if names is None else names
-    width = sum(model.parameters[name].numel() for name in chosen)
+    """Return ∇f_i for each sample of a batch, (n, q), by one backward pass each."""
+    singles = [select(batch, slice(i, i + 1)) for i in range(batch_size(batch))]
+    rows = [model.gradient(function, single, names)[None] for single in singles]
+    width = sum(model.parameters[name].numel() for name in names or model.layout.names)
     return torch.cat([torch.zeros(0, width, dtype=model.dtype, device=model.device), *rows])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import torch
@@ -14,27 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.batches import Batch, batch_size
-from headwater.gradients.dense import Dense
-from headwater.gradients.rules import Rule
-from headwater.gradients.term import Term
-from headwater.gradients.uses import Use
+from headwater.gradients.forms import added
+from headwater.gradients.layers import Use
+from headwater.gradients.rules import Rule, per_channel
+from headwater.gradients.term import Dense, Term
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Call", "Calls", "Layout", "layouts_of", "record", "term_of"]
-
-
-class Layout(Enum):
-    """Which dimension of what a layer gets and gives is the sample."""
-
-    FIRST = 0
-    """(n, ...), or (n · T, ...) with the positions of one sample side by side."""
-    SECOND = 1
-    """(T, n, ...), or (T · n, ...)."""
+__all__ = ["Recording", "record"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output."""
+    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output.
+
+    It is constant where no recorded layer comes before it: its input depends on no parameter.
+    """
 
     module: nn.Module
     rule: Rule
@@ -42,11 +34,82 @@ class Call:
     output_gradient: Tensor
     dtype: torch.dtype
     constant: bool
-    """Whether no recorded layer comes before it: its input depends on no parameter."""
+
+    def sides(self, n: int, axis: int) -> tuple[Tensor, Tensor] | None:
+        """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
+        x = _arranged(self.kept, self.rule.inputs, n, axis)
+        e = _arranged(self.output_gradient, self.rule.outputs, n, axis)
+        return None if x is None or e is None or x.shape[1] != e.shape[1] else (x, e)
 
 
-Calls = dict[str, list[Call | None]]
-"""By the name of the layer; None is a call that its rule does not know."""
+@dataclass(frozen=True)
+class Recording:
+    """One pass over n samples: the calls of each layer (None: its rule does not know it), and f_i.
+
+    Layers may have the samples in either of two axes: 0, (n, ...) or (n · T, ...) with the positions
+    of one sample side by side; or 1, (T, n, ...) or (T · n, ...).
+    """
+
+    model: BoundModel
+    calls: dict[str, list[Call | None]]
+    values: Tensor
+
+    def axes(self, layer: str) -> list[int]:
+        """Return where all inputs and outputs of a layer have room for the samples.
+
+        Where each sample has one position, both axes are the same: then it is the first.
+        """
+        n, known = len(self.values), [call for call in self.calls[layer] if call is not None]
+        if None in self.calls[layer]:
+            return []
+        fitting = [axis for axis in (0, 1) if all(call.sides(n, axis) for call in known)]
+        found = [call.sides(n, 0) for call in known]
+        return fitting[:1] if {sides[1].shape[1] for sides in found if sides} == {1} else fitting
+
+    def term(
+        self, parameters: Sequence[str], uses: Sequence[Use], axes: Mapping[str, int]
+    ) -> Term | None:
+        """Return the gradients of a group of parameters, the sum over all calls of their layers.
+
+        Zeros where there is no call; None where a call has no place for n samples.
+
+        Args:
+            parameters: those of the group: a weight, its bias or both.
+            uses: the layers that use them.
+            axes: by the name of a layer, where its samples are.
+        """
+        total: Term | None = None
+        for use in uses:
+            for call in self.calls.get(use.module, ()):
+                axis = axes.get(use.module)
+                if call is None or axis is None:
+                    return None
+                if (sides := call.sides(len(self.values), axis)) is None:
+                    return None
+                term = self._of_call(call, use, parameters, *sides)
+                total = term if total is None else added(total, term)
+        if total is not None:
+            return total
+        width = sum(self.model.parameters[name].numel() for name in parameters)
+        shape = len(self.values), width
+        return Dense(torch.zeros(shape, dtype=self.model.dtype, device=self.model.device))
+
+    def _of_call(
+        self, call: Call, use: Use, parameters: Sequence[str], x: Tensor, e: Tensor
+    ) -> Term:
+        if use.weight in parameters and use.weight is not None:
+            e = _among(e, use.weight_rows, len(self.model.parameters[use.weight]))
+            return call.rule.gradient(call.module, x, e, use.bias in parameters)
+        assert use.bias is not None
+        return Dense(_among(per_channel(e), use.bias_rows, len(self.model.parameters[use.bias])))
+
+    def sizes(self) -> dict[str, float]:
+        """Return how many numbers of each sample the outputs of each layer had."""
+        n = max(1, len(self.values))
+        return {
+            name: sum(call.output_gradient.numel() / n for call in made if call is not None)
+            for name, made in self.calls.items()
+        }
 
 
 def record(
@@ -55,22 +118,16 @@ def record(
     batch: Batch,
     rules: Mapping[str, Rule],
     spread: Collection[str] = (),
-) -> tuple[Calls, Tensor]:
-    """Run f once forward and once backward; return the calls of the named layers, and f (n,).
+) -> Recording:
+    """Run f once forward and once backward, and record the calls of layers that have rules, by name.
 
-    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`.
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,).
-        batch: n samples.
-        rules: the layers to record, by name, and their rules.
-        spread: those that are called once for all samples (positions, (1, T) or (T,)); what they
-            return is given to each sample as a copy of its own, so that it has its own gradient.
+    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. Layers
+    to spread are called once for all samples (positions, (1, T) or (T,)); what they return is given
+    to each sample as a copy of its own, so that it has its own gradient.
     """
     n = batch_size(batch)
     seen: list[tuple[str, nn.Module, Tensor, Tensor, bool]] = []
-    calls: Calls = defaultdict(list)
+    calls: dict[str, list[Call | None]] = defaultdict(list)
 
     def hook_of(name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], z: Any) -> Any:
@@ -105,107 +162,29 @@ def record(
             x = kept.to(model.dtype) if kept.is_floating_point() else kept
             call = Call(module, rules[name], x, e.to(model.dtype), z.dtype, constant)
             calls[name].append(call)
-    return dict(calls), values.detach()
+    return Recording(model, dict(calls), values.detach())
 
 
 def _spread(t: Tensor, n: int) -> Tensor:
     """Return n copies of what belongs to all samples, (1, ...) or (...) as (n, ...)."""
-    single = t if t.shape[0] == 1 else t.unsqueeze(0)
+    single = t if t.shape[0] == 1 else t[None]
     return single.expand(n, *single.shape[1:])
 
 
-def layouts_of(calls: list[Call | None], n: int) -> list[Layout]:
-    """Return the layouts that inputs and outputs of all calls of a layer have room for.
-
-    Where each sample has one position, both layouts are the same: then it is the first.
-    """
-    if None in calls:
-        return []
-    known = [call for call in calls if call is not None]
-    fitting = [layout for layout in Layout if all(_sides(c, n, layout) for c in known)]
-    positions = {sides[1].shape[1] for c in known if (sides := _sides(c, n, Layout.FIRST))}
-    return fitting[:1] if positions == {1} else fitting
-
-
-def term_of(
-    parameters: tuple[str, ...],
-    model: BoundModel,
-    uses: Sequence[Use],
-    layouts: Mapping[str, Layout],
-    calls: Calls,
-    n: int,
-) -> Term | None:
-    """Return the gradients of a group of parameters, the sum over all calls of their layers.
-
-    Args:
-        parameters: those of the group: a weight, its bias or both.
-        model: what they belong to.
-        uses: the layers that use them.
-        layouts: by the name of a layer, where its samples are.
-        calls: from `record`.
-        n: samples.
-
-    Returns:
-        The term, zeros where there is no call; None: a call has no place for n samples.
-    """
-    shapes = dict(model.layout.shapes)
-    total: Term | None = None
-    for use in uses:
-        for call in calls.get(use.module, ()):
-            if call is None or use.module not in layouts:
-                return None
-            sides = _sides(call, n, layouts[use.module])
-            if sides is None:
-                return None
-            term = _of_call(call, use, parameters, shapes, *sides)
-            total = term if total is None else total.plus(term)
-    if total is not None:
-        return total
-    width = sum(math.prod(shapes[name]) for name in parameters)
-    return Dense(torch.zeros(n, width, dtype=model.dtype, device=model.device))
-
-
-def _of_call(
-    call: Call,
-    use: Use,
-    parameters: tuple[str, ...],
-    shapes: Mapping[str, tuple[int, ...]],
-    x: Tensor,
-    e: Tensor,
-) -> Term:
-    if use.weight in parameters and use.weight is not None:
-        rows = _among(e, use.weight_rows, shapes[use.weight][0])
-        return call.rule.gradient(call.module, x, rows, use.bias in parameters)
-    assert use.bias is not None
-    total = e.sum(1) if e.ndim == 3 else e.flatten(3).sum((1, 3))
-    return Dense(_among(total, use.bias_rows, shapes[use.bias][0]))
-
-
-def _sides(call: Call, n: int, layout: Layout) -> tuple[Tensor, Tensor] | None:
-    """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
-    x = _arranged(call.kept, call.rule.inputs, n, layout)
-    e = _arranged(call.output_gradient, call.rule.outputs, n, layout)
-    return None if x is None or e is None or x.shape[1] != e.shape[1] else (x, e)
-
-
-def _arranged(t: Tensor, features: int, n: int, layout: Layout) -> Tensor | None:
+def _arranged(t: Tensor, features: int, n: int, axis: int) -> Tensor | None:
     """Return a tensor as (n, P, ...) with its last `features` dimensions as they are."""
     lead = t.ndim - features if features >= 0 else 1
     count = t.shape[:lead].numel()
     if lead < 1 or (count % n if n else count):
         return None
-    rest = t.shape[lead:]
-    if layout is Layout.FIRST:
-        return t.reshape(n, count // max(1, n), *rest)
-    if lead > 1:
-        if t.shape[1] != n:
-            return None
-        return t.transpose(0, 1).reshape(n, count // max(1, n), *rest)
-    return t.reshape(count // max(1, n), n, *rest).transpose(0, 1)
+    positions, rest = count // max(1, n), t.shape[lead:]
+    if axis == 0:
+        return t.reshape(n, positions, *rest)
+    if lead == 1:
+        return t.reshape(positions, n, *rest).transpose(0, 1)
+    return t.transpose(0, 1).reshape(n, positions, *rest) if t.shape[1] == n else None
 
 
 def _among(e: Tensor, rows: tuple[int, int] | None, size: int) -> Tensor:
     """Return output gradients of some rows among those of all: the others are zero."""
-    if rows is None or rows == (0, size):
-        return e
-    return F.pad(e, (rows[0], size - rows[1]))
+    return e if rows is None or rows == (0, size) else F.pad(e, (rows[0], size - rows[1]))

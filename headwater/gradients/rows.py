@@ -6,18 +6,14 @@ of the table (V, d) gets the sum of the output gradients e_it at the positions t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from headwater.gradients.dense import Dense
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
-from headwater.gradients.sums import Sum
-from headwater.gradients.term import LinearMap, Moments, Term, blocks_of
+from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
 __all__ = ["Rows"]
@@ -25,30 +21,17 @@ __all__ = ["Rows"]
 
 @dataclass(frozen=True, eq=False)
 class Rows(Term):
-    """The gradients of a table of V rows.
+    """The gradients of a table of V rows: int64 index (n, T), e (n, T, d), and the size V."""
 
-    Args:
-        index: which row each position looks up, int64 (n, T).
-        output_gradients: e, (n, T, d); zero where a position does not count.
-        size: V.
-    """
-
+    kind = "rows"
     index: Tensor
     output_gradients: Tensor
     size: int
 
     @property
-    def matrix(self) -> Matrix:  # type: ignore[override]
+    def matrix(self) -> Matrix:
         """The shape: the inputs are one-hot, and the table is stored one input after the other."""
         return Matrix(int(self.output_gradients.shape[2]), self.size, transposed=True)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def width(self) -> int:
-        """Numbers in one formed gradient: V · d."""
-        return self.matrix.width
 
     def dense(self) -> Tensor:
         """Return the gradients, formed, (n, V · d)."""
@@ -91,34 +74,26 @@ class Rows(Term):
         return torch.cat(parts)
 
     def add_inner(self, other: Term, out: Tensor) -> None:
-        """Add ⟨g_i, g'_j⟩ to out (n, m): of two tables Σ_st [index_is = index_jt] e_is·e_jt."""
-        if isinstance(other, Outer):
-            self._add_inner_outer(other, out)
-            return
-        if not isinstance(other, Rows):
+        """Add ⟨g_i, g'_j⟩ to out (n, m).
+
+        Of two tables Σ_st [index_is = index_jt] e_is·e_jt; of a table that is also the weight (V, d)
+        of a layer Σ_st (e_is · a_jt) e'_jt[index_is].
+        """
+        if not isinstance(other, (Outer, Rows)):
             other.add_inner(self, out.T)
             return
+        alike = isinstance(other, Rows) or not (other.transposed or other.matrix.d_out != self.size)
         (n, s, d), (m, t, _) = self.output_gradients.shape, other.output_gradients.shape
-        if n * m * s * t * d > n * m * self.width:
+        if not alike or s * t * d > self.width:
             out += self.inner_vectors(other.dense())
             return
-        theirs, index = other.output_gradients.flatten(0, 1), other.index.flatten()
+        theirs = {name: tensor.flatten(0, 1) for name, tensor in other.tensors().items()}
         for rows in row_blocks(n, s * m * t, self.device):
-            e = self.output_gradients[rows].flatten(0, 1)
-            same = self.index[rows].flatten()[:, None] == index
-            gram = (e @ theirs.T).mul_(same)
-            out[rows] += gram.view(-1, s, m, t).sum((1, 3))
-
-    def _add_inner_outer(self, other: Outer, out: Tensor) -> None:
-        """Add Σ_st (e_is · a_jt) e'_jt[index_is], where the table is also the weight (V, d)."""
-        (n, s, d), (m, t, v) = self.output_gradients.shape, other.output_gradients.shape
-        if other.transposed or v != self.size or n * m * s * t * d > n * m * self.width:
-            out += self.inner_vectors(other.dense())
-            return
-        inputs, errors = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
-        for rows in row_blocks(n, s * m * t, self.device):
-            e = self.output_gradients[rows].flatten(0, 1)
-            gram = (e @ inputs.T).mul_(errors[:, self.index[rows].flatten()].T)
+            e, index = self.output_gradients[rows].flatten(0, 1), self.index[rows].flatten()
+            if isinstance(other, Rows):
+                gram = (e @ theirs["output_gradients"].T).mul_(index[:, None] == theirs["index"])
+            else:
+                gram = (e @ theirs["inputs"].T).mul_(theirs["output_gradients"][:, index].T)
             out[rows] += gram.view(-1, s, m, t).sum((1, 3))
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:
@@ -146,9 +121,8 @@ class Rows(Term):
         """Return Σ_i G_i², entry by entry of (d, V), in float64."""
         _, rows, sums = self.combined()
         squares = sums.double().square()
-        return (
-            squares.new_zeros(self.size, squares.shape[1]).index_add_(0, rows, squares).T.flatten()
-        )
+        total = squares.new_zeros(self.size, squares.shape[1]).index_add_(0, rows, squares)
+        return total.T.flatten()
 
     def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
         """Return Σ_t (L_out e_it)(L_in u(index_it))ᵀ."""
@@ -166,29 +140,3 @@ class Rows(Term):
         live = e.any(1)
         counts = torch.bincount(self.index.flatten()[live], minlength=self.size).double()
         return Moments(counts, e[live].T @ e[live], int(live.sum()))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return {"index": ..., "output_gradients": e}."""
-        return {"index": self.index, "output_gradients": self.output_gradients}
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Rows:
-        """Return the same kind of term made of other tensors."""
-        return Rows(tensors["index"].long(), tensors["output_gradients"], self.size)
-
-    def form(self) -> dict[str, Any]:
-        """Return {"kind": "rows", "size": V}."""
-        return {"kind": "rows", "size": self.size}
-
-    def formed(self) -> Dense:
-        """Return the same gradients as a `Dense` term."""
-        return Dense(torch.cat([part.dense() for part in blocks_of(self)]), self.matrix)
-
-    def plus(self, other: Term) -> Term:
-        """Return g_i + g'_i: of one kind, more positions."""
-        if isinstance(other, Dense):
-            return other.plus(self)
-        if not isinstance(other, Rows) or other.size != self.size:
-            return Sum.of(self, other)
-        return self.with_tensors(
-            {name: torch.cat([t, other.tensors()[name]], 1) for name, t in self.tensors().items()}
-        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,11 @@ from torch import Tensor, nn
 
 from headwater.attention import Projection
 from headwater.gradients.convolution import convolution, transposed_convolution
-from headwater.gradients.dense import Dense
 from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
-from headwater.gradients.term import Term
+from headwater.gradients.term import Dense, Term
 
-__all__ = ["RULES", "Rule", "rule_of"]
+__all__ = ["RULES", "Rule", "per_channel", "rule_of"]
 
 Gradient = Callable[[nn.Module, Tensor, Tensor, bool], Term]
 """(module, input (n, P, ...), output gradient (n, P, ...), with bias) to the weight's term."""
@@ -30,8 +30,8 @@ Gradient = Callable[[nn.Module, Tensor, Tensor, bool], Term]
 class Rule:
     """How the gradients of one kind of layer are made.
 
-    The gradient functions get inputs and output gradients as (n, P, ...): n samples, P places of a
-    sample at which the layer works (tokens, or calls), and the dimensions that belong to one place.
+    Inputs and output gradients are (n, P, ...): n samples, P places of a sample at which the layer
+    works (tokens, or calls), and the dimensions that belong to one place.
 
     Args:
         gradient: the term of the weight, or of weight and bias together.
@@ -62,17 +62,15 @@ def conv1d_of_transformers(module: nn.Module, x: Tensor, e: Tensor, bias: bool) 
     return Outer(x, e, bias, transposed=True)
 
 
-def embedding(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
+def embedding(module: Any, x: Tensor, e: Tensor, bias: bool) -> Rows:
     """Row x_t of the table gets e_t; the row that pads gets nothing."""
-    assert isinstance(module, nn.Embedding)
     if module.padding_idx is not None:
         e = e.masked_fill((x == module.padding_idx)[..., None], 0.0)
     return Rows(x.long(), e, module.num_embeddings)
 
 
-def embedding_bag(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
+def embedding_bag(module: Any, x: Tensor, e: Tensor, bias: bool) -> Rows:
     """Each row that a bag x (n, P, B) looks up gets the bag's e, for a mean its share of it."""
-    assert isinstance(module, nn.EmbeddingBag)
     counts = torch.ones_like(x, dtype=e.dtype)
     if module.padding_idx is not None:
         counts = counts.masked_fill(x == module.padding_idx, 0.0)
@@ -82,58 +80,50 @@ def embedding_bag(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Rows:
     return Rows(x.flatten(1).long(), rows.flatten(1, 2), module.num_embeddings)
 
 
-def scale_last(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Dense:
-    """Σ_t e_t ∘ x̂_t of y = w ∘ x̂ + b, with the bias's Σ_t e_t."""
-    parts = [(e * x).sum(1), e.sum(1)] if bias else [(e * x).sum(1)]
-    return Dense(torch.cat([part.flatten(1) for part in parts], 1))
+def scale(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Dense:
+    """Σ_t e_t ∘ x̂_t of y = w ∘ x̂ + b, with the bias's Σ_t e_t; one weight serves a channel."""
+    parts = [e * x, e] if bias else [e * x]
+    return Dense(torch.cat([per_channel(part) for part in parts], 1))
 
 
-def scale_channels(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Dense:
-    """The same where one weight serves a channel: x̂ and e are (n, 1, C, ...)."""
-    parts = [(e * x).flatten(3).sum((1, 3)) if e.ndim > 3 else (e * x).sum(1)]
-    if bias:
-        parts.append(e.flatten(3).sum((1, 3)) if e.ndim > 3 else e.sum(1))
-    return Dense(torch.cat(parts, 1))
+def per_channel(e: Tensor) -> Tensor:
+    """Return the sums over all positions of e (n, P, C, ...), (n, C)."""
+    return e.flatten(3).sum((1, 3)) if e.ndim > 3 else e.sum(1)
 
 
-def _layer_normed(module: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(module, nn.LayerNorm)
+def _layer_normed(module: Any, x: Tensor) -> Tensor:
     return F.layer_norm(x, module.normalized_shape, eps=module.eps)
 
 
-def _rms_normed(module: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(module, nn.RMSNorm)
+def _rms_normed(module: Any, x: Tensor) -> Tensor:
     return F.rms_norm(x, module.normalized_shape, eps=module.eps)
 
 
-def _group_normed(module: nn.Module, x: Tensor) -> Tensor:
-    assert isinstance(module, nn.GroupNorm)
+def _group_normed(module: Any, x: Tensor) -> Tensor:
     return F.group_norm(x, module.num_groups, eps=module.eps)
 
 
-def _batch_normed(module: nn.Module, x: Tensor) -> Tensor:
-    return F.batch_norm(x, module.running_mean, module.running_var, eps=module.eps)  # type: ignore[arg-type]
+def _batch_normed(module: Any, x: Tensor) -> Tensor:
+    return F.batch_norm(x, module.running_mean, module.running_var, eps=module.eps)
 
 
-def _last_only(module: nn.Module) -> bool:
-    return len(module.normalized_shape) == 1  # type: ignore[arg-type]
+def _fixed_statistics(module: Any) -> bool:
+    return module.running_mean is not None and not module.training
 
 
-def _plain_embedding(module: nn.Module) -> bool:
+def _last_only(module: Any) -> bool:
+    return len(module.normalized_shape) == 1
+
+
+def _plain_embedding(module: Any) -> bool:
     return module.max_norm is None and not module.scale_grad_by_freq
 
 
-def _plain_bag(module: nn.Module) -> bool:
+def _plain_bag(module: Any) -> bool:
     return _plain_embedding(module) and module.mode != "max" and not module.include_last_offset
 
 
-_BATCH_NORM = Rule(
-    scale_channels,
-    -1,
-    -1,
-    fits=lambda module: module.running_mean is not None and not module.training,
-    prepare=_batch_normed,
-)
+_BATCH_NORM = Rule(scale, -1, -1, fits=_fixed_statistics, prepare=_batch_normed)
 
 RULES: dict[type[nn.Module] | str, Rule] = {
     nn.Linear: Rule(linear, 1, 1),
@@ -147,9 +137,9 @@ RULES: dict[type[nn.Module] | str, Rule] = {
     nn.ConvTranspose3d: Rule(transposed_convolution, 4, 4, joint=False),
     nn.Embedding: Rule(embedding, 0, 1, fits=_plain_embedding),
     nn.EmbeddingBag: Rule(embedding_bag, 1, 1, fits=_plain_bag),
-    nn.LayerNorm: Rule(scale_last, 1, 1, fits=_last_only, prepare=_layer_normed),
-    nn.RMSNorm: Rule(scale_last, 1, 1, fits=_last_only, prepare=_rms_normed),
-    nn.GroupNorm: Rule(scale_channels, -1, -1, prepare=_group_normed),
+    nn.LayerNorm: Rule(scale, 1, 1, fits=_last_only, prepare=_layer_normed),
+    nn.RMSNorm: Rule(scale, 1, 1, fits=_last_only, prepare=_rms_normed),
+    nn.GroupNorm: Rule(scale, -1, -1, prepare=_group_normed),
     nn.BatchNorm1d: _BATCH_NORM,
     nn.BatchNorm2d: _BATCH_NORM,
     nn.BatchNorm3d: _BATCH_NORM,

@@ -23,8 +23,7 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 __all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource", "as_captured"]
 
-Represent = Callable[[Gradients, int], Gradients]
-"""Turns gradients, and the number of their checkpoint, into those that a method works on."""
+Represent = Callable[[Gradients, int], Gradients]  # the number of their checkpoint comes second
 
 
 def as_captured(gradients: Gradients, checkpoint: int) -> Gradients:
@@ -36,12 +35,12 @@ class GradientSource(ABC):
     """The gradients of one checkpoint, the model they were taken of, and the samples.
 
     Args:
-        task: model, loss, target and checkpoints.
+        task: what is attributed.
         index: which checkpoint.
         batches: the training data in order, readable more than once.
         test_batches: the test data in order.
         function: whose gradients the training gradients are; default: the loss.
-        represent: turns captured gradients into those that a method works on; default: as they are.
+        represent: turns gradients into those that a method works on; default: as they are.
     """
 
     def __init__(
@@ -85,11 +84,6 @@ class GradientSource(ABC):
     def test(self) -> Gradients:
         """Return the target's gradients at the test samples."""
 
-    @property
-    def keeps_factors(self) -> bool:
-        """Whether the training gradients are as captured, and none has been formed from factors."""
-        return False
-
     def represent(self, gradients: Gradients) -> Gradients:
         """Return captured gradients as this source has them: projected, or as they are."""
         return self._represent(gradients, self.index)
@@ -99,11 +93,7 @@ class GradientSource(ABC):
         return concatenate(list(self.train_blocks()))
 
     def numbered_blocks(self, width: int) -> Iterator[tuple[slice, Gradients]]:
-        """Yield (which samples, their gradients), so few that as many rows of a width fit in memory.
-
-        Args:
-            width: numbers per sample of what is made of them, such as scores of m test samples.
-        """
+        """Yield (which samples, their gradients), so few that rows of `width` scores fit in memory."""
         start = 0
         for block in self.train_blocks():
             for rows in row_blocks(len(block), width, self.device, numbers=LARGE):
@@ -111,25 +101,17 @@ class GradientSource(ABC):
             start += len(block)
 
     def factor_blocks(self) -> Iterator[Gradients]:
-        """Yield the training gradients before `represent`, with inputs and output gradients.
-
-        Where what is kept has been formed or projected they are captured anew, in another pass.
-        """
-        if self.keeps_factors:
-            yield from self.train_blocks()
-            return
+        """Yield the training gradients with inputs and output gradients, captured anew."""
         capture = GradientCapture(self.model, self.function, keep_factors=True)
-        pieces, done = Pieces(capture, Allowance(self.task.memory_budget // 2)), 0
+        pieces = Pieces(capture, Allowance(self.task.memory_budget // 2))
         for batch in self.batches:
-            yield from pieces(batch, done)
-            done += batch_size(batch)
+            yield from pieces(batch)
 
     @property
     def test_batches(self) -> Iterable[Batch]:
         """The test data in order."""
-        if self._tests is None:
-            return self._test_batches
-        return list(_between(self._test_batches, self._tests))
+        tests = self._tests
+        return self._test_batches if tests is None else list(_between(self._test_batches, tests))
 
     def at_tests(self, tests: slice) -> Self:
         """Return the same source with some of the test samples, start … stop, and no others."""
@@ -142,21 +124,8 @@ class CapturedSource(GradientSource):
     """Gradients captured from loaders, in memory up to half of the task's budget, in files beyond it.
 
     They are captured when they are first asked for; at several checkpoints in one pass by
-    `capture_together`. A quarter of the budget is for the data itself.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        index: which checkpoint.
-        batches: the training data, which several sources may share.
-        function: whose gradients are taken at the training samples; default: the loss.
-        represent: turns captured gradients into what is kept; default: as they are.
-        allowance: memory that several sources share.
-
-    Example:
-        >>> f = lambda model, batch: model(batch).sum(1)
-        >>> task = AttributionTask(torch.nn.Linear(3, 2), f)
-        >>> CapturedSource(task, 0, [torch.ones(4, 3)]).train().squared_norms().tolist()
-        [8.0, 8.0, 8.0, 8.0]
+    `capture_together`. A quarter of the budget is for the data itself, which several sources may
+    share, as they may share an allowance of memory.
     """
 
     batches: LoadedData
@@ -174,7 +143,6 @@ class CapturedSource(GradientSource):
         super().__init__(task, index, data, (), function, represent)
         self._allowance = Allowance(task.memory_budget // 2) if allowance is None else allowance
         self.gradients = self._of(GradientCapture(self.model, self.function), data)
-        """Those of the training samples."""
         self._test_gradients: CapturedGradients | None = None
 
     def _of(self, capture: GradientCapture, data: LoadedData) -> CapturedGradients:
@@ -195,11 +163,7 @@ class CapturedSource(GradientSource):
 
     @property
     def test_gradients(self) -> CapturedGradients:
-        """Those of all test samples.
-
-        Raises:
-            ValueError: if there are none.
-        """
+        """Those of all test samples."""
         if self._test_gradients is None:
             raise ValueError("a source must have test samples, got none; take it with_tests")
         return self._test_gradients
@@ -222,6 +186,10 @@ class CapturedSource(GradientSource):
         """Whether the training gradients are as captured, and none has been formed from factors."""
         return len(self.gradients.blocks) > 0 and self.gradients.keeps_factors
 
+    def factor_blocks(self) -> Iterator[Gradients]:
+        """Yield the training gradients with inputs and output gradients; if need be captured anew."""
+        return self.train_blocks() if self.keeps_factors else super().factor_blocks()
+
     def test(self) -> Gradients:
         """Return the captured test gradients."""
         tests = self._tests or slice(None)
@@ -231,17 +199,9 @@ class CapturedSource(GradientSource):
 class StoredSource(GradientSource):
     """Gradients read from stores, one block in memory at a time.
 
-    What `represent` makes of a block is not kept: every pass over the gradients makes it again.
-
-    Args:
-        task: model, loss, target and checkpoints.
-        index: which checkpoint.
-        batches: the training data in order, for methods that need more than the gradients.
-        train: the store of the training split.
-        test: the store of the test split; None where only self-influence is wanted.
-        test_batches: the test data in order, for methods that need more than the gradients.
-        represent: `GradientAttributor.represent`, applied to what is read; default: as it is stored.
-        function: whose gradients the store of the training split holds; default: the loss.
+    What `represent` makes of a block is not kept: every pass over the gradients makes it again. The
+    batches are for methods that need more than the gradients; no test store is needed for
+    self-influence.
     """
 
     def __init__(
@@ -272,17 +232,12 @@ class StoredSource(GradientSource):
         return (self.represent(block) for block in self._train.blocks())
 
     def test(self) -> Gradients:
-        """Return the test gradients, read from the store.
-
-        Raises:
-            ValueError: if there is none.
-        """
-        store = self._test
-        if store is None:
+        """Return the test gradients, read from the store."""
+        if (store := self._test) is None:
             raise ValueError("this source has no test samples, only self-influence can be computed")
         start, stop, _ = (self._tests or slice(None)).indices(store.n)
         first = start // store.block
-        blocks = [store.read(b) for b in range(first, -(-stop // store.block))]
+        blocks = map(store.read, range(first, -(-stop // store.block)))
         found = concatenate([self.represent(block) for block in blocks])
         return found[start - first * store.block : stop - first * store.block]
 

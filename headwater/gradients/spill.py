@@ -8,37 +8,28 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from headwater.gradients.gradients import Gradients, concatenate
-from headwater.gradients.store_format import from_json, to_json
+from headwater.gradients.packing import from_json, to_json
 from headwater.memory import LARGE, rows_per_block
 
 __all__ = ["Allowance", "GradientBlocks"]
 
 
 class Allowance:
-    """Bytes of memory that several collections of gradients share, as long as they live.
-
-    Args:
-        limit: bytes.
-    """
+    """Bytes of memory that several collections of gradients share, as long as they live."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._users: weakref.WeakSet[GradientBlocks] = weakref.WeakSet()
-
-    def add(self, user: GradientBlocks) -> None:
-        """Count what a collection holds."""
-        self._users.add(user)
+        self.users: weakref.WeakSet[GradientBlocks] = weakref.WeakSet()
 
     def fits(self, size: int) -> bool:
         """Return whether as many more bytes may be held."""
-        return sum(user.held for user in self._users) + size <= self.limit
+        return sum(user.held for user in self.users) + size <= self.limit
 
     def rows(self, width: int, device: torch.device, itemsize: int) -> int:
         """Return how many samples of a width a block may have: it stays small beside the limit."""
@@ -52,32 +43,18 @@ class GradientBlocks:
     Small batches are joined, large ones are cut. What exceeds the allowance is written to a folder
     of its own in the system's place for temporary files, which goes when this object does; what is
     read back is the same to the bit.
-
-    Args:
-        allowance: the memory that it shares.
-
-    Example:
-        >>> blocks = GradientBlocks(Allowance(10**6))
-        >>> for row in torch.eye(3).split(1):
-        ...     blocks.add(Gradients.of_vectors(row))
-        >>> [len(block) for block in blocks]
-        [3]
     """
 
     def __init__(self, allowance: Allowance) -> None:
-        self.held = 0
-        """Bytes of gradients in memory."""
-        self.nbytes = 0
-        """Bytes of gradients, wherever they are."""
+        self.held = self.nbytes = 0  # bytes of gradients: in memory, and wherever they are
         self._allowance = allowance
         self._folder: Path | None = None
         self._pending = _Pending()
         self._values: list[Tensor] = []
         self._blocks: list[Callable[[], Gradients]] = []
-        allowance.add(self)
+        allowance.users.add(self)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return sum(map(len, self._values)) + self._pending.count
 
     def add(self, gradients: Gradients) -> None:
@@ -127,7 +104,7 @@ class GradientBlocks:
         # is read back. Products of tensors that are aligned otherwise may have other last bits.
         tensors = {name: _copy(tensor) for name, tensor in block.tensors().items()}
         size = sum(tensor.nbytes for tensor in tensors.values())
-        like = from_json(to_json(block))
+        like = from_json(to_json(block))  # which holds no memory of the block's
         self._values.append(tensors["values"])
         self.nbytes += size
         if self._allowance.fits(size):
@@ -151,11 +128,6 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def _width(gradients: Gradients) -> int:
-    """Return how many numbers are kept per sample."""
-    return max(1, gradients.nbytes // max(1, len(gradients) * gradients.dtype.itemsize))
-
-
 class _Pending:
     """Gradients that are to become one block."""
 
@@ -168,21 +140,22 @@ class _Pending:
 
         Else different forms would be formed, and short sequences take the length of long ones.
         """
-        if not self.blocks:
-            return True
         width, count = _width(gradients), len(gradients)
         padded = (self.count + count) * max(self._widest, width)
-        alike = padded <= 2 * (self._used + count * width)
-        return alike and _forms(gradients) == _forms(self.blocks[0])
+        if not self.blocks or padded > 2 * (self._used + count * width):
+            return not self.blocks
+        pairs = zip(gradients.terms, self.blocks[0].terms, strict=True)
+        return all(mine.form() == theirs.form() for mine, theirs in pairs)
 
     def add(self, gradients: Gradients) -> None:
         """Append the gradients of some samples."""
+        width, count = _width(gradients), len(gradients)
         self.blocks.append(gradients)
-        width = _width(gradients)
-        self.count += len(gradients)
-        self._used += len(gradients) * width
+        self.count += count
+        self._used += count * width
         self._widest = max(self._widest, width)
 
 
-def _forms(gradients: Gradients) -> list[dict[str, Any]]:
-    return [term.form() for term in gradients.terms]
+def _width(gradients: Gradients) -> int:
+    """Return how many numbers are kept per sample."""
+    return max(1, gradients.nbytes // max(1, len(gradients) * gradients.dtype.itemsize))

@@ -1,35 +1,53 @@
 """The gradient store: per-sample gradients on disk, written block by block and read without copies.
 
 One Zarr v3 group holds one (checkpoint, split). Each tensor of a term is one array whose chunk is one
-block of samples: one uncompressed file of at most 64 MB per block. A block counts as written only
-when its mark exists, and the mark is made after its bytes; it holds their CRC32C, which every reader
-checks.
+block of samples: one uncompressed file of at most 64 MB. A block counts as written only when its mark
+exists, made after its bytes; it holds their CRC32C, which every reader checks.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import torch
 import zarr
 from torch import Tensor
 
 from headwater.gradients.gradients import Gradients
-from headwater.gradients.store_format import (
-    FORMAT,
-    StoreDescription,
-    check_same,
-    checksum,
-    chunk,
-    from_json,
-)
+from headwater.gradients.packing import from_json
 
-__all__ = ["GradientStore"]
+__all__ = ["FORMAT", "GradientStore", "StoreDescription", "check_same", "checksum", "chunk"]
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class StoreDescription:
+    """What a store holds; a reader that expects something else is refused.
+
+    Args:
+        setting: the setting (or any name of the problem).
+        split: ``train`` or ``test``.
+        function: the function differentiated, ``loss`` or a target's name.
+        checkpoint: a hash of the checkpoint's bytes.
+        representation: ``factored``, ``dense`` or ``projected``.
+        dtype: ``float32``, ``float16`` or ``float64``, of the gradients (values keep float64).
+        projection: kind, dimension and seed, empty if not projected.
+    """
+
+    setting: str
+    split: str
+    function: str
+    checkpoint: str
+    representation: str = "factored"
+    dtype: str = "float32"
+    projection: str = ""
 
 
 class GradientStore:
@@ -85,8 +103,7 @@ class GradientStore:
 
     def blocks(self) -> Iterator[Gradients]:
         """Yield the gradients of one block of samples after the other."""
-        for b in range(self.n_blocks):
-            yield self.read(b)
+        return map(self.read, range(self.n_blocks))
 
     def values(self) -> Tensor:
         """Return the values that the gradients were taken at, (n,); no gradient is read."""
@@ -119,5 +136,29 @@ class GradientStore:
         # Copy-on-write pages: PyTorch wants writable memory, and the file is never changed.
         tensor = torch.from_numpy(np.asarray(data)).to(self.device)
         if not tensor.is_floating_point():
-            return tensor
+            return tensor.long()
         return tensor.to(torch.float64 if name == "values" else self.dtype)
+
+
+def chunk(path: Path, name: str, b: int, array: Any) -> np.ndarray:
+    """Map the file of one block: an uncompressed chunk is the raw little-endian block."""
+    parts = "/".join(["c", str(b), *["0"] * (array.ndim - 1)])
+    return np.memmap(path / name / parts, array.dtype, "c", shape=array.chunks)
+
+
+def checksum(data: np.ndarray) -> int:
+    """Return the CRC32C of an array's bytes."""
+    # A read-only view is taken as it is; anything writable would have to be copied.
+    view = np.ascontiguousarray(data).view()
+    view.flags.writeable = False
+    return int(google_crc32c.value(view))
+
+
+def check_same(head: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
+    """Raise ValueError unless a store holds what is expected."""
+    for field, wanted in expected.items():
+        if head.get(field) != wanted:
+            raise ValueError(
+                f"{path} must hold {field} {wanted!r}, got {head.get(field)!r}; "
+                "use another folder or delete this one"
+            )

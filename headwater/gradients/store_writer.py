@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,41 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from torch import Tensor
 
+from headwater.batches import Batch
 from headwater.checks import check_finite
+from headwater.gradients.capture import GradientCapture
 from headwater.gradients.gradients import Gradients
-from headwater.gradients.store_format import (
-    BLOCK_BYTES,
-    DTYPES,
-    FORMAT,
-    StoreDescription,
-    check_same,
-    checksum,
-    chunk,
-    dtype_on_disk,
-    to_json,
-)
+from headwater.gradients.packing import to_json
+from headwater.gradients.store import FORMAT, StoreDescription, check_same, checksum, chunk
+from headwater.progress import track
 
-__all__ = ["StoreWriter"]
+__all__ = ["StoreWriter", "write_gradients"]
+
+BLOCK_BYTES = 32 * 2**20
+DTYPES = ("float32", "float16", "float64")
+
+
+def write_gradients(
+    path: Path,
+    description: StoreDescription,
+    capture: GradientCapture,
+    samples: Callable[[slice], Batch],
+    n: int,
+    represent: Callable[[Gradients], Gradients],
+    block: int | None = None,
+) -> None:
+    """Write the gradients of n samples; blocks that are already complete are not computed again.
+
+    `samples` returns those of a range as one batch, and `represent` turns captured gradients into
+    what is stored: the identity, or a projection.
+    """
+    writer = StoreWriter(path, description, n, block)
+    writer.start(represent(capture(samples(slice(0, 2)))))
+    missing = writer.missing()
+    for rows in track(missing, f"gradients of {description.function} ({description.split})"):
+        writer.write(rows, represent(capture(samples(rows))))
 
 
 class StoreWriter:
@@ -36,7 +56,7 @@ class StoreWriter:
         path: the folder of the store.
         description: what it holds.
         n: the number of samples.
-        block: samples a block; default: as many as make the widest array's files 32 MB.
+        block: samples per block; default: as many as make the widest array's files 32 MB.
 
     Raises:
         ValueError: if the folder holds a store of something else, or of other samples.
@@ -47,12 +67,12 @@ class StoreWriter:
     ) -> None:
         if description.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {description.dtype!r}")
-        self.path, self.description, self.n, self.block = Path(path), description, n, block
+        self.path, self.description, self.n, self.block = Path(path), description, n, block or 0
         self._marks = self.path / "blocks"
         self._marks.mkdir(parents=True, exist_ok=True)
         for leftover in self.path.rglob("*.partial"):
             leftover.unlink()
-        self._group: zarr.Group | None = None
+        self._group: Any = None
         if (self.path / "zarr.json").exists():
             group = zarr.open_group(self.path, mode="r+")
             head: Any = group.attrs.get("headwater")
@@ -61,30 +81,26 @@ class StoreWriter:
                 self._group, self.block = group, int(head["block"])
 
     def start(self, first: Gradients) -> int:
-        """Lay out the arrays after the first gradients are known; return the samples a block.
+        """Lay out the arrays after the first gradients are known; return the samples per block.
 
         Raises:
             ValueError: if the store was begun with gradients of other layers.
         """
         if self._group is None:
             self._group = self._create(first)
-        head: Any = self._group.attrs["headwater"]
-        if head["gradients"] != to_json(first):
+        if self._group.attrs["headwater"]["gradients"] != to_json(first):
             raise ValueError(
                 f"{self.path} must hold gradients of the layers that it was begun with, got "
                 "others, or of other lengths; use another folder, or pad sequences to one length"
             )
-        assert self.block is not None
         return self.block
 
     def missing(self) -> list[slice]:
         """Return the sample ranges of the blocks that are not yet complete."""
-        assert self.block is not None
-        starts = range(0, self.n, self.block)
         return [
-            slice(i, min(self.n, i + self.block))
-            for b, i in enumerate(starts)
-            if not (self._marks / f"{b}.json").exists()
+            slice(start, min(self.n, start + self.block))
+            for start in range(0, self.n, self.block)
+            if not self._mark(start).exists()
         ]
 
     def write(self, rows: slice, gradients: Gradients) -> None:
@@ -99,33 +115,38 @@ class StoreWriter:
             raise ValueError(
                 f"a write must cover one whole block of {block} samples, got {rows.start}:{rows.stop}"
             )
-        assert self._group is not None
-        sums = {}
-        for name, tensor in gradients.tensors().items():
-            if tensor.numel() == 0:
-                continue
-            array: Any = self._group[name]
-            if tuple(tensor.shape) != (rows.stop - rows.start, *array.shape[1:]):
-                raise ValueError(
-                    f"{name} must have shape {(rows.stop - rows.start, *array.shape[1:])}, got "
-                    f"{tuple(tensor.shape)}; pad sequences to one length before they are stored"
-                )
-            data = tensor.detach().cpu().to(getattr(torch, str(array.dtype)))
-            if data.is_floating_point():
-                check_finite(f"{name} in {array.dtype}", data, rows.start)
-            array[rows] = data.numpy()
-            sums[name] = checksum(chunk(self.path, name, rows.start // block, array)[: len(data)])
-        mark = self._marks / f"{rows.start // block}.json"
+        tensors = {name: t for name, t in gradients.tensors().items() if t.numel()}
+        sums = {name: self._write(name, tensor, rows) for name, tensor in tensors.items()}
+        mark = self._mark(rows.start)
         partial = mark.with_suffix(".partial")
         partial.write_text(json.dumps(sums, sort_keys=True))
         os.replace(partial, mark)
 
+    def _write(self, name: str, tensor: Tensor, rows: slice) -> int:
+        """Write one tensor of a block; return the checksum of its bytes."""
+        array = self._group[name]
+        wanted = (rows.stop - rows.start, *array.shape[1:])
+        if tuple(tensor.shape) != wanted:
+            raise ValueError(
+                f"{name} must have shape {wanted}, got {tuple(tensor.shape)}; "
+                "pad sequences to one length before they are stored"
+            )
+        data = tensor.detach().cpu().to(getattr(torch, str(array.dtype)))
+        if data.is_floating_point():
+            check_finite(f"{name} in {array.dtype}", data, rows.start)
+        array[rows] = data.numpy()
+        return checksum(chunk(self.path, name, rows.start // self.block, array)[: len(data)])
+
+    def _mark(self, start: int) -> Path:
+        """Return the file that says that the block of a first sample is complete."""
+        return self._marks / f"{start // self.block}.json"
+
     def _create(self, first: Gradients) -> zarr.Group:
         tensors = {name: t for name, t in first.tensors().items() if t.numel()}
-        if self.block is None:
-            size = np.dtype(self.description.dtype).itemsize
-            widest = max(int(t[0].numel()) for t in tensors.values()) * size
-            self.block = max(1, min(self.n, BLOCK_BYTES // widest))
+        if not self.block:
+            widest = max(int(t[0].numel()) for t in tensors.values())
+            size = widest * np.dtype(self.description.dtype).itemsize
+            self.block = max(1, min(self.n, BLOCK_BYTES // size))
         head = {
             "format": FORMAT,
             "sign": "gradient of the function as it is; scores carry the minus",
@@ -137,14 +158,15 @@ class StoreWriter:
         group = zarr.open_group(self.path, mode="w", zarr_format=3)
         self._marks.mkdir(exist_ok=True)
         for name, tensor in sorted(tensors.items()):
-            shape = tuple(tensor.shape[1:])
+            shape, real = tuple(tensor.shape[1:]), tensor.is_floating_point()
+            wanted = "float64" if name == "values" else self.description.dtype
             group.create_array(
                 name,
                 shape=(self.n, *shape),
                 chunks=(self.block, *shape),
-                dtype=dtype_on_disk(name, tensor, self.description.dtype),
+                dtype=wanted if real else "int32",
                 compressors=None,
-                fill_value=float("nan") if tensor.is_floating_point() else -1,
+                fill_value=float("nan") if real else -1,
                 config={"write_empty_chunks": True},
             )
         group.attrs["headwater"] = head  # last: a group without it is not a store

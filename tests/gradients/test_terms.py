@@ -21,7 +21,7 @@ from headwater.gradients import (
     Term,
     concatenate,
 )
-from headwater.gradients.forms import empty
+from headwater.gradients.forms import added, empty
 from headwater.parameters import ParameterLayout
 from headwater.projections import Gaussian, Rademacher
 from tests import reference
@@ -148,10 +148,10 @@ def test_all_that_a_form_can_do(kind: str, name: str, blocks: None) -> None:
     for start, stop in ((0, p), (1, p - 1), (p - 2, p), (3, 4)):
         close(term.columns(start, stop), wanted[:, start:stop])
     other = TERMS[kind][name](4)
-    close(term.plus(other).dense(), wanted + formed(other))
+    close(added(term, other).dense(), wanted + formed(other))
     for form in TERMS[kind].values():
         other = form(4)
-        close(term.plus(other).dense(), wanted + formed(other))
+        close(added(term, other).dense(), wanted + formed(other))
     again = empty(term.form()).with_tensors(term.tensors())
     assert again.form() == term.form()
     close(again.dense(), wanted)

@@ -50,7 +50,7 @@ def _rows(normal: Callable[..., Tensor], n: int, t: int, d_in: int, d_out: int) 
 
 def _sum(normal: Callable[..., Tensor], n: int, t: int, d_in: int, d_out: int) -> Sum:
     weight = Outer(normal(n, t, ROWS), normal(n, t, d_out), transposed=True)
-    return Sum.of(weight, _rows(normal, n, t, d_in, d_out))
+    return Sum((weight, _rows(normal, n, t, d_in, d_out)))
 
 
 TERMS: dict[str, Callable[..., Term]] = {
