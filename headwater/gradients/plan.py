@@ -101,7 +101,7 @@ class Probe:
         self._check_independent(exact)
         calls, _ = record(self.model, self.function, self.few, self.rules)
         plan = self._compared(exact, calls)
-        if once := self._called_once(calls, plan):
+        for once in self._called_once(calls, plan):
             try:
                 calls, _ = record(self.model, self.function, self.few, self.rules, once)
             except Exception:  # the model may insist in any way on what such a layer returns
@@ -150,17 +150,21 @@ class Probe:
                 layouts[group], matrices[group] = fitting[0]
         return Plan(layouts, matrices, spread, _sizes(calls, n), _shapes(self.few))
 
-    def _called_once(self, calls: Calls, plan: Plan) -> set[str]:
-        """Return layers, not served yet, that are called once for all samples: of positions."""
+    def _called_once(self, calls: Calls, plan: Plan) -> list[set[str]]:
+        """Return layers, not served yet, that may be called once for all samples: of positions.
+
+        First those with other than n outputs, then also those with n, which may be as many positions.
+        """
         n = batch_size(self.few)
-        rest = [uses for group, uses in enumerate(self.layers) if group not in plan.layouts]
-        return {
-            use.module
-            for uses in rest
-            for use in uses
-            for call in calls.get(use.module, ())
-            if call is not None and call.constant and len(call.output_gradient) != n
+        rest = {u.module for g, uses in enumerate(self.layers) if g not in plan.layouts for u in uses}
+        counts = {
+            name: {len(call.output_gradient) for call in made if call is not None and call.constant}
+            for name, made in calls.items()
+            if name in rest
         }
+        sure = {name for name, found in counts.items() if found - {n}}
+        every = {name for name, found in counts.items() if found}
+        return [once for once in ([sure] if sure == every else [sure, every]) if once]
 
     def _check_independent(self, exact: Tensor) -> None:
         """Refuse a function whose value for one sample depends on the others in its batch.
