@@ -169,7 +169,9 @@ def _keys(batch: Batch, seed: int) -> Tensor:
         if counted is None or values.shape[:2] != counted.shape:
             columns.append(list(values.numpy()))
         else:
-            columns.append([row[kept].numpy() for row, kept in zip(values, counted.cpu())])
+            columns.append(
+                [row[kept].numpy() for row, kept in zip(values, counted.cpu(), strict=True)]
+            )
     keys = []
     for sample in zip(*columns, strict=True):
         digest = hashlib.sha256(seed.to_bytes(8, "little", signed=True))

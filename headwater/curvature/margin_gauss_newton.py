@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from headwater import targets
 from headwater.batches import Batch, to_device
+from headwater.checks import agree
 from headwater.curvature.row_curvature import SampleCurvature
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
@@ -80,7 +81,7 @@ def check_margin(
     with torch.no_grad():
         found = model.values(loss, batch)
         wanted = softplus(-model.values(margin, batch))
-    if not torch.allclose(found, wanted, rtol=1e-2, atol=1e-4):
+    if not agree(found, wanted, rtol=1e-2, atol=1e-4):
         worst = int((found - wanted).abs().argmax())
         raise ValueError(
             "the loss must be the cross-entropy that belongs to the margin, log(1 + exp(-margin)), "

@@ -156,7 +156,9 @@ class Probe:
         First those with other than n outputs, then also those with n, which may be as many positions.
         """
         n = batch_size(self.few)
-        rest = {u.module for g, uses in enumerate(self.layers) if g not in plan.layouts for u in uses}
+        rest = {
+            u.module for g, uses in enumerate(self.layers) if g not in plan.layouts for u in uses
+        }
         counts = {
             name: {len(call.output_gradient) for call in made if call is not None and call.constant}
             for name, made in calls.items()
