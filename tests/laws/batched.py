@@ -35,12 +35,14 @@ class Batched:
         sizes: of the batches of training and of test samples, one pair after the other.
         collated: makes a batch of some samples, with so many positions more than these need.
         damping: more than the most negative eigenvalue of the Hessian.
+        checkpoints: at most; that several are added up right needs one problem only.
     """
 
     problem: Callable[[], Problem]
     sizes: Sequence[tuple[Sizes, Sizes]]
     collated: Callable[[Batch, int], Batch] = _as_they_are
     damping: float = DAMPING
+    checkpoints: int = 1
 
     def batchings(self, problem: Problem) -> list[tuple[list[Batch], list[Batch]]]:
         """Return training and test samples in one batch each, then in other batches."""
@@ -97,7 +99,7 @@ def _conv_net() -> Problem:
 _NINE = [([1] * 9, [1] * 5), ([3] * 3, [2, 3]), ([2, 6, 1], [2, 3]), ([8, 1], [2, 3])]
 _FIVE = [([1] * 5, [1] * 3), ([2, 3], [2, 1])]
 BATCHED: dict[str, Batched] = {
-    "mlp": Batched(PROBLEMS["mlp"], _NINE),
+    "mlp": Batched(PROBLEMS["mlp"], _NINE, checkpoints=3),
     "language model": Batched(_language_model, _FIVE, _padded, damping=30.0),
     "conv net": Batched(_conv_net, [([1, 4], [1, 2])]),
     "transformer": Batched(_transformer, [([1, 4], [1, 2])], damping=30.0),
