@@ -82,7 +82,7 @@ def _preconditioned(damping: float) -> ConjugateGradient:
 
 
 def _lissa(damping: float) -> LiSSA:
-    depth = 1500 if damping < 1 else 150 if damping < 10 else 50
+    depth = 1500 if damping <= 1 else 150 if damping < 10 else 50
     return LiSSA(damping, depth=depth, batch_size=100)
 
 
