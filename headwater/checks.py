@@ -7,13 +7,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["check_all_finite", "check_finite", "check_positive", "check_shape"]
+__all__ = ["agree", "check_all_finite", "check_finite", "check_positive", "check_shape"]
 
 
 def check_positive(name: str, value: float, *, allow_zero: bool = False) -> None:
     """Raise ValueError unless a number is positive (or not negative)."""
     if not (value >= 0 if allow_zero else value > 0):
         raise ValueError(f"{name} must be {'>= 0' if allow_zero else '> 0'}, got {value}")
+
+
+def agree(found: Tensor, wanted: Tensor, rtol: float, atol: float) -> bool:
+    """Whether two tensors hold the same numbers, up to a few roundings in the coarser of their dtypes.
+
+    Example:
+        >>> agree(torch.tensor([3.0], dtype=torch.bfloat16), torch.tensor([3.01]), 1e-4, 0.0)
+        True
+    """
+    eps = max(torch.finfo(t.dtype).eps for t in (found, wanted))
+    return torch.allclose(found.double(), wanted.double(), rtol=max(rtol, 4 * eps), atol=atol)
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int | None, ...]) -> None:

@@ -17,7 +17,14 @@ from torch.nn.functional import pad
 from headwater.batches import Batch, batch_size
 from headwater.model_outputs import logits_of
 
-__all__ = ["IGNORED", "labelled_logits", "labels_of", "position_labels", "with_labels"]
+__all__ = [
+    "IGNORED",
+    "counted_positions",
+    "labelled_logits",
+    "labels_of",
+    "position_labels",
+    "with_labels",
+]
 
 IGNORED = -100
 """The label of a position without one, as in PyTorch and transformers."""
@@ -94,6 +101,29 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
         )
     real = mask.bool() & pad(mask[:, 1:], (0, 1)).bool()
     return following.masked_fill(~real, IGNORED)
+
+
+def counted_positions(batch: Batch) -> Tensor | None:
+    """Return which positions of each sample are no padding, as far as the batch says so.
+
+    Args:
+        batch: ``(inputs..., labels)``, or a mapping.
+
+    Returns:
+        bool (n, T): where attention_mask is not 0, else up to the last label; None where a batch has
+        neither a mask (n, T) nor labels (n, T).
+
+    Example:
+        >>> counted_positions((torch.tensor([[5, 6, 0]]), torch.tensor([[-100, 7, -100]]))).tolist()
+        [[True, True, False]]
+    """
+    entries = _entries(batch)
+    mask, labels = entries.get("attention_mask"), entries.get("labels")
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return mask.bool()
+    if isinstance(labels, Tensor) and labels.ndim == 2 and labels.dtype == torch.int64:
+        return (labels != IGNORED).flip(1).cummax(1).values.flip(1)
+    return None
 
 
 def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:

@@ -205,6 +205,30 @@ class PaddedLanguageModel(nn.Module):
         return self.out(hidden)
 
 
+class CausalLanguageModel(PaddedLanguageModel):
+    """The same, where a token sees those before it only."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        later = torch.ones(2 * tokens.shape[1:], dtype=torch.bool, device=tokens.device).triu(1)
+        hidden = self.encoder(self.tokens(tokens), mask=later, src_key_padding_mask=tokens == 0)
+        return self.out(hidden)
+
+
+class NextToken(nn.Module):
+    """Attention between an Embedding and an output layer that share their weight; one class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(5, 4), nn.Embedding(3, 4)
+        self.block = nn.TransformerEncoderLayer(4, 2, 4, batch_first=True, norm_first=True)
+        self.norm, self.out = nn.LayerNorm(4), nn.Linear(4, 5)
+        self.out.weight = self.tokens.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = self.positions(torch.arange(tokens.shape[1], device=tokens.device))
+        return self.out(self.norm(self.block(self.tokens(tokens) + places)[:, -1]))
+
+
 class ConvNet(nn.Module):
     """Convolutions, plain and depthwise, with a norm each."""
 

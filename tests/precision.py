@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["TOLERANCE", "assert_close"]
+__all__ = ["SCORES", "TOLERANCE", "assert_close"]
 
 TOLERANCE = {
     torch.float64: 1e-10,
@@ -14,6 +14,14 @@ TOLERANCE = {
     torch.bfloat16: 1e-1,
 }
 """Of the norm of a difference beside that of the result, over a few layers and sums."""
+
+SCORES = {
+    torch.float64: 1e-6,
+    torch.float32: 1e-3,
+    torch.float16: 5e-2,
+    torch.bfloat16: 2e-1,
+}
+"""Of the largest score, what scores in this dtype may be off; they are rounded to float32."""
 
 
 def assert_close(found: Tensor, wanted: Tensor, dtype: torch.dtype, what: str = "result") -> None:

@@ -14,7 +14,7 @@ from headwater.attributors.feature_attributor import Describe, PairwiseAttributo
 from headwater.attributors.features import FeatureReader
 from headwater.batches import Batch, sample_tensors
 from headwater.gradients.source import GradientSource
-from headwater.labels import labels_of
+from headwater.labels import counted_positions, labels_of
 from headwater.task import AttributionTask
 
 __all__ = ["FeatureSimilarity", "LabelMatch", "LossOnly", "RandomScores"]
@@ -24,8 +24,9 @@ class RandomScores(PairwiseAttributor):
     """Score pairs at random: the level at which a method knows nothing.
 
     v(i, j) = u(x_i, x_j, seed), uniform in [0, 1), by a hash of the contents of both samples: the
-    same numbers in any order and any batches, equal ones for equal samples. Scores have the sign
-    of `DirectedAttributor`, no unit. Self-influence: u(x_i, x_i, seed). Cost: one read of the data.
+    same numbers in any order and any batches, equal ones for equal samples. Padding does not count
+    (attention_mask 0, else what follows the last label). Scores have the sign of `DirectedAttributor`,
+    no unit. Self-influence: u(x_i, x_i, seed). Cost: one read of the data.
     """
 
     def __init__(self, task: AttributionTask, seed: int = 0) -> None:
@@ -117,10 +118,16 @@ class LossOnly(PairwiseAttributor):
 
 def _keys(batch: Batch, seed: int) -> Tensor:
     """Return 64 bits of sha256 over the seed and each sample, numbers rounded to float32, int64 (n,)."""
-    columns = []
+    columns, counted = [], counted_positions(batch)
     for tensor in sample_tensors(batch):
         kind = torch.float32 if tensor.is_floating_point() else torch.int64
-        columns.append(tensor.detach().to("cpu", kind).reshape(len(tensor), -1).numpy())
+        values = tensor.detach().to("cpu", kind)
+        if counted is None or values.shape[:2] != counted.shape:
+            columns.append(list(values.numpy()))
+        else:
+            columns.append(
+                [row[kept].numpy() for row, kept in zip(values, counted.cpu(), strict=True)]
+            )
     keys = []
     for sample in zip(*columns, strict=True):
         digest = hashlib.sha256(seed.to_bytes(8, "little", signed=True))

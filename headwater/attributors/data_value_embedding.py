@@ -78,8 +78,10 @@ class DataValueEmbedding(TrajectoryAttributor):
         kept = max(0.0, 1.0 - step.learning_rate * step.weight_decay)
         gram = (g @ g.T).mul_(step.learning_rate / len(g))  # has the eigenvalues x of ηH
         if float(gram.abs().sum(1).max()) > kept:  # Gershgorin: else no eigenvalue is larger
-            x, vectors = torch.linalg.eigh(gram)
+            wide = gram.to(torch.promote_types(gram.dtype, torch.float32))
+            x, vectors = torch.linalg.eigh(wide)
             # On an eigenvector ηH is x, and here min(x, 1 - η wd).
             share = kept / x.clamp_min(max(kept, torch.finfo(x.dtype).tiny))
-            products = vectors @ (share[:, None] * (vectors.T @ products))
+            cut = vectors @ (share[:, None] * (vectors.T @ products.to(x.dtype)))
+            products = cut.to(u.dtype)
         return u.mul_(kept).addmm_(products.T, g, alpha=-1.0)

@@ -20,6 +20,7 @@ from torch.nn.functional import softplus
 
 from headwater import targets
 from headwater.batches import Batch, to_device
+from headwater.checks import agree
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import MEAN_OVER_SAMPLES, ROW_PER_SAMPLE, ROWS
 from headwater.curvature.row_operator import RowOperator
@@ -95,7 +96,7 @@ class MarginGaussNewton(OuterProductCurvature):
         with torch.no_grad():
             found = model.values(task.loss, batch)
             wanted = softplus(-model.values(self.margin, batch))
-        if not torch.allclose(found, wanted, rtol=1e-2, atol=1e-4):
+        if not agree(found, wanted, rtol=1e-2, atol=1e-4):
             i = int((found - wanted).abs().argmax())
             raise ValueError(
                 "the loss must be the cross-entropy that belongs to the margin, log(1 + exp(-margin)), "

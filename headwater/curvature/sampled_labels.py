@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
+from headwater.checks import agree
 from headwater.gradients import GradientCapture, Gradients
 from headwater.hashing import uniform
 from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
@@ -118,7 +119,7 @@ def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             cause = cause or error
             continue
-        if torch.allclose(found, values, rtol=1e-3, atol=1e-5):
+        if agree(found, values, rtol=1e-3, atol=1e-5):
             return wanted
         i = int((found - values).abs().argmax())
         unlike = unlike or f"{float(found[i]):.4g} instead of {float(values[i]):.4g} at sample {i}"

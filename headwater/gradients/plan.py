@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ class Probe:
         self._check_independent(exact)
         recording = record(self.model, self.function, self.few, self.layers.rules)
         plan = self._compared(exact, recording)
-        if once := self._called_once(recording, plan):
+        for once in self._called_once(recording, plan):
             try:
                 spread = record(self.model, self.function, self.few, self.layers.rules, once)
             except Exception:  # the model may insist in any way on what such a layer returns
@@ -135,15 +135,21 @@ class Probe:
                 axes[group], matrices[group] = fitting[0]
         return Plan(axes, matrices, spread, recording.sizes(), _shapes(self.few))
 
-    def _called_once(self, recording: Recording, plan: Plan) -> set[str]:
-        """Return layers, not served yet, that are called once for all samples: of positions."""
-        groups, n = enumerate(self.layers.uses), batch_size(self.few)
-        return {
-            use.module
-            for use in chain(*(uses for group, uses in groups if group not in plan.axes))
-            for call in recording.calls.get(use.module, ())
-            if call is not None and call.constant and len(call.output_gradient) != n
+    def _called_once(self, recording: Recording, plan: Plan) -> list[set[str]]:
+        """Return layers, not served yet, that may be called once for all samples: of positions.
+
+        First those with other than n outputs, then also those with n, which may be as many positions.
+        """
+        n, groups = batch_size(self.few), enumerate(self.layers.uses)
+        rest = {u.module for g, uses in groups if g not in plan.axes for u in uses}
+        counts = {
+            name: {len(call.output_gradient) for call in made if call is not None and call.constant}
+            for name, made in recording.calls.items()
+            if name in rest
         }
+        sure = {name for name, found in counts.items() if found - {n}}
+        every = {name for name, found in counts.items() if found}
+        return [once for once in ([sure] if sure == every else [sure, every]) if once]
 
     def _check_independent(self, exact: Tensor) -> None:
         """Refuse a function whose value for one sample depends on the others in its batch.

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from headwater.checks import check_positive
@@ -60,8 +61,15 @@ class ArnoldiProjection:
         """Return the rows of P at one checkpoint, (k, p); fewer where H has fewer positive ones.
 
         Raises:
-            ValueError: if the Hessian has no positive direction.
+            ValueError: if the Hessian has no positive direction, or the model less than 32 bits.
         """
+        dtype = source.model.dtype
+        if torch.finfo(dtype).bits < 32:
+            raise ValueError(
+                "ArnoldiProjection needs products with the Hessian of 32 bits at least, got a model in "
+                f"{dtype}, whose rounding the next direction is made of; load the model in float32, or "
+                "use a random projection"
+            )
         hessian = ExactHessian().operator(source, {})
         rank = self.krylov if self.krylov is not None else 2 * self.dimension
         values, vectors = krylov_basis(hessian, rank, self.seed)

@@ -135,3 +135,19 @@ def test_loss_only_is_the_loss() -> None:
     assert torch.allclose(
         attributor.attribute(train, [problem.test]), -losses[:, None].repeat(1, 5)
     )
+
+
+@pytest.mark.parametrize("side", [(0, 2), (2, 0)], ids=["right", "left"])
+def test_random_scores_do_not_see_padding(side: tuple[int, int]) -> None:
+    tokens = torch.tensor([[4, 2, 3], [1, 5, 2]])
+    mask = torch.ones_like(tokens)
+    model = nn.Sequential(nn.Embedding(6, 6))
+    loss = lambda model, batch: model(batch["input_ids"]).square().sum((1, 2))  # noqa: E731
+    padded = [nn.functional.pad(t, side) for t in (tokens, mask)]
+    scores = []
+    for pair in ([tokens, mask], padded):
+        data = [dict(zip(("input_ids", "attention_mask"), pair, strict=True))]
+        task = AttributionTask(model, loss)
+        scores.append(RandomScores(task).cache(data).attribute(data, data))
+    assert torch.equal(*scores)
+    assert len(scores[0].unique()) == 4

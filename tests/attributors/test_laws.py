@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from headwater import attributors, targets
 from headwater.attributors import Attributor
 from tests import reference
 from tests.laws import TABLE, Row, float64_scores
+from tests.laws.batched import BATCHED
+from tests.precision import SCORES, TOLERANCE
 from tests.problems import PROBLEMS, Problem, perturbed, select, split
 
 
@@ -36,6 +39,17 @@ def _attributor(row: Row, problem: Problem, **more) -> Attributor:
     return row.attributor(problem, _checkpoints(row, problem), **more)
 
 
+def _to(dtype: torch.dtype, device: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: t.to(device, dtype if t.is_floating_point() else None) for k, t in state.items()}
+
+
+def _twin(row: Row, problem: Problem) -> Tensor:
+    """The scores of the twin, which computes in float64 on the CPU, on the same rounded numbers."""
+    wide = problem.to(torch.float64)
+    checkpoints = [_to(torch.float64, "cpu", c) for c in _checkpoints(row, problem)]
+    return row.twin(wide, [reference.at(wide.model, c) for c in checkpoints])
+
+
 def _scores(row: Row, problem: Problem, train_size=100, test_size=100, **more) -> Tensor:
     attributor = _attributor(row, problem, **more)
     train, test = split(problem.train, train_size), split(problem.test, test_size)
@@ -44,8 +58,9 @@ def _scores(row: Row, problem: Problem, train_size=100, test_size=100, **more) -
 
 def _assert_close(found: Tensor, wanted: Tensor, tolerance: float, law: str) -> None:
     assert found.shape == wanted.shape, f"{law}: {tuple(found.shape)} for {tuple(wanted.shape)}"
-    error = float((found.double() - wanted.double()).abs().max() / wanted.abs().max())
-    assert error < tolerance, f"{law}: off by {error:.1e} of the largest score"
+    error = float((found.double().cpu() - wanted.double().cpu()).abs().max())
+    largest = float(wanted.abs().max())
+    assert error < tolerance * largest, f"{law}: off by {error:.1e} of {largest:.1e}"
 
 
 def test_every_attributor_has_a_row() -> None:
@@ -56,32 +71,47 @@ def test_every_attributor_has_a_row() -> None:
 @pytest.mark.parametrize(
     "name", ["mlp", "shared linear", "weight outside", "mlp with frozen layer"]
 )
-def test_scores_equal_the_slow_twin(row: Row, name: str) -> None:
-    problem = PROBLEMS[name]()
-    checkpoints = _checkpoints(row, problem)
-    attributor = row.attributor(problem, checkpoints)
-    if name in row.refuses:
-        with pytest.raises(ValueError, match=row.refuses[name]):
+def test_scores_equal_the_slow_twin(
+    row: Row, name: str, device: torch.device, dtype: torch.dtype
+) -> None:
+    problem = PROBLEMS[name]().to(dtype, device)
+    attributor = _attributor(row, problem)
+    if refusal := row.refusal(name, dtype):
+        with pytest.raises(ValueError, match=refusal):
             attributor.cache([problem.train])
         return
-    found = float64_scores(attributor, split(problem.train, 4), split(problem.test, 3))
-    wanted = row.twin(problem, [reference.at(problem.model, c) for c in checkpoints])
-    _assert_close(found, wanted, 1e-10, "the fast path is not its twin")
+    wanted = _twin(row, problem)
+    if dtype == torch.float64:
+        found = float64_scores(attributor, split(problem.train, 4), split(problem.test, 3))
+        _assert_close(found, wanted, TOLERANCE[dtype], "the fast path is not its twin")
     scores = attributor.cache([problem.train]).attribute([problem.train], [problem.test])
-    _assert_close(scores, wanted, 1e-6, "attribute() is not its own score()")
+    _assert_close(scores, wanted, SCORES[dtype], "attribute() is not its twin")
     assert scores.dtype == torch.float32
     assert scores.shape == (problem.n, len(problem.test[0]))
 
 
-@pytest.mark.parametrize("size", [1, 3, [2, 6, 1], [8, 1]], ids=str)
-def test_the_batches_change_nothing(row: Row, problem: Problem, size: int | list[int]) -> None:
-    wanted = _scores(row, problem)
-    found = _scores(row, problem, train_size=size, test_size=1 if size == 1 else [2, 3])
-    _assert_close(found, wanted, 1e-6, f"the scores depend on the batches ({size})")
-    train = split(problem.train, size)
-    self_influence = _attributor(row, problem).cache(train).self_influence(train)
-    whole = _attributor(row, problem).cache([problem.train]).self_influence([problem.train])
-    _assert_close(self_influence, whole, 1e-6, f"self-influence depends on the batches ({size})")
+@pytest.mark.parametrize("name", BATCHED)
+def test_the_batches_change_nothing(
+    row: Row, name: str, device: torch.device, dtype: torch.dtype
+) -> None:
+    batched = BATCHED[name]
+    row = dataclasses.replace(row, checkpoints=min(row.checkpoints, batched.checkpoints))
+    problem = batched.problem().to(dtype, device)
+    made = lambda: _attributor(row, problem, damping=batched.damping)  # noqa: E731
+    (train, test), *others = batched.batchings(problem)
+    if refusal := row.refusal(name, dtype):
+        with pytest.raises(ValueError, match=refusal):
+            made().cache(train)
+        return
+    attributor = made().cache(train)
+    wanted, own = attributor.attribute(train, test), attributor.self_influence(train)
+    for train, test in others:
+        sizes = [len(batch[0]) for batch in train]
+        attributor = made().cache(train)
+        found = attributor.attribute(train, test)
+        _assert_close(found, wanted, SCORES[dtype], f"the scores depend on the batches {sizes}")
+        found = attributor.self_influence(train)
+        _assert_close(found, own, SCORES[dtype], f"self-influence depends on the batches {sizes}")
 
 
 def test_any_iterable_of_batches_will_do(row: Row, problem: Problem) -> None:
@@ -147,16 +177,25 @@ def _mean_error(row: Row, problem: Problem) -> Tensor:
     return torch.stack([reference.error_probabilities(m) for m in margins]).mean(0)
 
 
-def test_float32_and_float64_agree(row: Row, problem: Problem) -> None:
-    wanted = _scores(row, problem)
-    narrow = [{k: t.float() for k, t in c.items()} for c in _checkpoints(row, problem)]
-    train, test = ((b[0].float(), b[1]) for b in (problem.train, problem.test))
-    attributor = row.attributor(problem, narrow)
-    found = attributor.cache([train]).attribute([train], [test])
-    _assert_close(found, wanted, 1e-3, "float32 loses more than it must")
-    self_influence = attributor.self_influence([train])
-    whole = _attributor(row, problem).cache([problem.train]).self_influence([problem.train])
-    _assert_close(self_influence, whole, 1e-3, "float32 self-influence loses more than it must")
+def test_float32_and_float64_agree(row: Row, device: torch.device, dtype: torch.dtype) -> None:
+    """Of the same rounded numbers; so does any other dtype that is asked for."""
+    narrow = torch.float32 if dtype == torch.float64 else dtype
+    problem = PROBLEMS["mlp"]().to(narrow, device)
+    if refusal := row.refusal("mlp", narrow):
+        with pytest.raises(ValueError, match=refusal):
+            _attributor(row, problem).cache([problem.train])
+        return
+    found, wanted = [], []
+    for scores, wide in ((found, narrow), (wanted, torch.float64)):
+        checkpoints = [_to(wide, device, c) for c in _checkpoints(row, problem)]
+        same = problem.to(wide, device)
+        attributor = row.attributor(same, checkpoints).cache([same.train])
+        scores += [
+            attributor.attribute([same.train], [same.test]),
+            attributor.self_influence([same.train]),
+        ]
+    for what, one, other in zip(("scores", "self-influence"), found, wanted, strict=True):
+        _assert_close(one, other, SCORES[narrow], f"{narrow} loses more of the {what} than it must")
 
 
 def test_nothing_is_left_behind(row: Row, problem: Problem) -> None:

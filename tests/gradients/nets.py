@@ -236,6 +236,11 @@ NETS: dict[str, Row] = {
         (tokens(5, 4),),
         {"tokens.weight": "rows", "positions.weight": "rows", "mix.weight": "outer", **HEADS},
     ),
+    "positions called once, as many as there are samples": Row(
+        lambda: Positions(flat=True),
+        (tokens(5, 3),),
+        {"tokens.weight": "rows", "positions.weight": "rows", "mix.weight": "outer", **HEADS},
+    ),
     "GRU": Row(
         lambda: Recurrent(nn.GRU), ONE, {"cell.weight_ih_l0": "dense", **HEADS},
         ("cell.weight_ih_l0", "cell.weight_hh_l0", "cell.bias_ih_l0", "cell.bias_hh_l0"),

@@ -24,6 +24,8 @@ from tests.problems import Problem
 
 SEED = 5
 LOGITS_ONLY = {"weight outside": "must be the cross-entropy of the output of the layer 'head'"}
+ONE_ROW = {"language model": "the layer of the features must see one row per sample"}
+ONE_LABEL = {"language model": "must be \\(inputs, labels\\) with one int64 label a sample"}
 
 
 def _signed(value: Callable[[Problem, nn.Module], Tensor]) -> Any:
@@ -64,6 +66,7 @@ def _knn(neighbours: int, inputs: bool) -> Row:
         lambda task, order, _: KNNShapley(task, neighbours, inputs=inputs),
         _signed(value),
         checkpoints=2,
+        refuses=ONE_LABEL if inputs else ONE_ROW,
     )
 
 
@@ -87,7 +90,7 @@ def _rps(fit: Any, normalize: bool, **promises: Any) -> Row:
         lambda task, order, damping: RPS(task, damping / 2, normalize=normalize, fit=fit),
         mean(twin),
         checkpoints=2,
-        refuses=LOGITS_ONLY,
+        refuses={**LOGITS_ONLY, **ONE_ROW},
         **promises,
     )
 
@@ -111,6 +114,7 @@ TABLE = {
         _signed(lambda problem, _: slow.same_label(problem.train[1], problem.test[1])),
         informed=False,
         suspects=False,
+        refuses=ONE_LABEL,
     ),
     "FeatureSimilarity": Row(
         FeatureSimilarity,
@@ -119,6 +123,7 @@ TABLE = {
         checkpoints=2,
         informed=False,
         suspects=False,
+        refuses=ONE_ROW,
     ),
     "LossOnly": Row(
         LossOnly,

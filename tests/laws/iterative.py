@@ -82,7 +82,8 @@ def _preconditioned(damping: float) -> ConjugateGradient:
 
 
 def _lissa(damping: float) -> LiSSA:
-    return LiSSA(damping, depth=150 if damping > 1 else 1500, batch_size=100)
+    depth = 1500 if damping <= 1 else 150 if damping < 10 else 50
+    return LiSSA(damping, depth=depth, batch_size=100)
 
 
 TABLE = {

@@ -56,6 +56,11 @@ def learned(projection: ArnoldiProjection) -> Matrices:
     return matrices
 
 
+def _coarse(projection: object) -> str | None:
+    needed = "ArnoldiProjection needs products with the Hessian of 32 bits at least"
+    return needed if isinstance(projection, ArnoldiProjection) else None
+
+
 def _trak(matrices: Matrices, checkpoints: int = 1, damping: float = 1e-3, **parts) -> Row:
     def twin(problem: Problem, models: Models) -> Tensor:
         products, errors = 0.0, 0.0
@@ -77,10 +82,11 @@ def _trak(matrices: Matrices, checkpoints: int = 1, damping: float = 1e-3, **par
         margin=True,
         # A random projection belongs to the place of the checkpoint.
         any_order=isinstance(parts["projection"], ArnoldiProjection),
+        refuses_coarse=_coarse(parts["projection"]),
     )
 
 
-def _influence(projection: GradientProjection, blocks: int = 1, damping: float = 1e-2) -> Row:
+def _influence(projection: GradientProjection, blocks: int = 1, damping: float = 1.0) -> Row:
     matrices = explicit(projection, blocks)
 
     def twin(problem: Problem, model: nn.Module, c: int) -> Tensor:
@@ -101,7 +107,7 @@ def _influence(projection: GradientProjection, blocks: int = 1, damping: float =
 
 
 def _margin(
-    solver: Callable[[float], Solver], matrices: Matrices, projection, damping: float = 1e-2
+    solver: Callable[[float], Solver], matrices: Matrices, projection, damping: float = 1.0
 ) -> Row:
     """Averaged weights, with the Gauss-Newton matrix of projected gradients of the margin."""
 
@@ -124,11 +130,18 @@ def _margin(
         curvature = MarginGaussNewton()
         return InfluenceFunction(task, solver(damping), curvature, projection, "averaged")
 
-    drawn = not isinstance(projection, ArnoldiProjection)
-    return Row(InfluenceFunction, make, twin, checkpoints=2, margin=True, any_order=not drawn)
+    return Row(
+        InfluenceFunction,
+        make,
+        twin,
+        checkpoints=2,
+        margin=True,
+        any_order=isinstance(projection, ArnoldiProjection),
+        refuses_coarse=_coarse(projection),
+    )
 
 
-def _relative(projection: GradientProjection, damping: float = 1e-2) -> Row:
+def _relative(projection: GradientProjection, damping: float = 1.0) -> Row:
     def twin(problem: Problem, model: nn.Module, c: int) -> Tensor:
         (matrix,) = explicit(projection)(problem, model, c)
         phi, psi = (side @ matrix.T for side in sides(problem, model))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from headwater import AttributionTask, targets
@@ -41,6 +42,7 @@ class Row:
         positive: whether self-influence is never negative.
         suspects: whether self-influence tells samples apart, and is large for wrong labels.
         refuses: the problems that it is not made for, and what it says then.
+        refuses_coarse: what it says of numbers of less than 32 bits, where it is not made for them.
     """
 
     kind: type[Attributor]
@@ -55,6 +57,12 @@ class Row:
     positive: bool = True
     suspects: bool = True
     refuses: Mapping[str, str] = field(default_factory=dict)
+    refuses_coarse: str | None = None
+
+    def refusal(self, problem: str, dtype: torch.dtype) -> str | None:
+        """Return what it says of a problem in a dtype that it is not made for; None: it is."""
+        coarse = torch.finfo(dtype).bits < 32
+        return self.refuses_coarse if coarse and self.refuses_coarse else self.refuses.get(problem)
 
     def attributor(
         self,
