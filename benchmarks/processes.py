@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.environment import ROOT
-
 __all__ = ["LONG", "run_side"]
 
 LONG = 300.0
@@ -18,7 +16,7 @@ LONG = 300.0
 
 
 def run_side(
-    command: list[str], output: Path, threads: int, repetitions: int, limit: float
+    command: list[str], output: Path, threads: int, repetitions: int, limit: float, cwd: Path = ROOT
 ) -> dict[str, Any]:
     """Run a side in cold processes and return its medians.
 
@@ -31,6 +29,7 @@ def run_side(
         threads: that it may use.
         repetitions: how often it is run, if it is short.
         limit: seconds that one process may take.
+        cwd: the tree whose code runs.
 
     Returns:
         ``seconds``, ``peak_mb`` and ``peak_mb_before`` as medians and all ``repetitions``, or
@@ -41,7 +40,7 @@ def run_side(
     while len(records) < repetitions and (not records or records[0]["seconds"] <= LONG):
         try:
             subprocess.run(
-                [*command, str(threads)], cwd=ROOT, env=environment, timeout=limit,
+                [*command, str(threads)], cwd=cwd, env=environment, timeout=limit,
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -42,6 +42,7 @@ class Replay:
         Automatic Differentiation, 1992 (states kept now and then).
 
     Example:
+        >>> import torch
         >>> from headwater.benchmark.models.logistic_regression import LogisticRegression
         >>> from headwater.benchmark.recipes import Recipe
         >>> from headwater import targets
