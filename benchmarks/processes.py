@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.environment import ROOT
+
 __all__ = ["LONG", "run_side"]
 
 LONG = 300.0
