@@ -25,7 +25,7 @@ from tests.problems import Problem
 SEED = 5
 LOGITS_ONLY = {"weight outside": "must be the cross-entropy of the output of the layer 'head'"}
 ONE_ROW = {"language model": "the layer of the features must see one row per sample"}
-ONE_LABEL = {"language model": "must be \\(inputs, labels\\) with one int64 label a sample"}
+ONE_LABEL = {"language model": "must be \\(inputs, labels\\) with one int64 label per sample"}
 
 
 def _signed(value: Callable[[Problem, nn.Module], Tensor]) -> Any:

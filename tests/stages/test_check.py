@@ -11,7 +11,20 @@ from stages.check import check_params, load_params
 from stages.contract import StageError, call
 from tests.stages.workspace import ROOT
 
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+def of_settings(params, *names):
+    """Return parameters with some of the settings and no others."""
+    params = copy.deepcopy(params)
+    params["settings"] = {name: params["settings"][name] for name in names}
+    params["benchmark"] = [name for name in params["benchmark"] if name in names]
+    for group in ("stores", "methods"):
+        for thing in params[group].values():
+            if "only" in thing:
+                thing["only"] = [name for name in thing["only"] if name in names]
+    return params
+
+
+PARAMS = of_settings(yaml.safe_load((ROOT / "params.yaml").read_text()), "mnist-lr", "mnist-mlp")
 SMALL = yaml.safe_load((ROOT / "params.smoke.yaml").read_text())
 
 

@@ -23,7 +23,7 @@ def test_dag_draws_the_chain(workspace):
     shown = workspace.run("dvc", "dag", "--dot").stdout
     for edge in (
         '"settings/mnist-lr/dvc.yaml:solve@grad-dot" -> "settings/mnist-lr/dvc.yaml:score@grad-dot"',
-        '"settings/mnist-lr/dvc.yaml:evaluate" -> "report@mnist-lr"',
+        '"settings/mnist-lr/dvc.yaml:report" -> "summary@mnist-lr"',
         '"code" -> "settings/mnist-lr/dvc.yaml:data"',
     ):
         assert edge in shown

@@ -52,8 +52,8 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
     before = workspace.locked()
     shown = workspace.run("dvc", "repro").stdout
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
-    assert {name.rpartition(":")[2] for name in ran} == {*own, "evaluate", "report@mnist-lr"}
-    assert changed(before, workspace.locked()) == {*own, "evaluate"}
+    assert {name.rpartition(":")[2] for name in ran} == {*own, "evaluate", "report", "summary@mnist-lr"}
+    assert changed(before, workspace.locked()) == {*own, "evaluate", "report"}
     assert metrics(workspace, "gauss-newton-2")["damping"] == 0.02
 
 
@@ -116,7 +116,7 @@ def test_a_new_test_set_retrains_nothing(workspace):
     ("source", "stages"),
     [
         ("headwater/metrics/estimate.py", {"solve", "evaluate"}),
-        ("headwater/benchmark/retraining/seeds.py", {"data", "train", "retrain", "truth"}),
+        ("headwater/benchmark/training/seeds.py", {"data", "train", "retrain", "truth"}),
         ("headwater/solvers/explicit.py", {"solve", "score"}),
         ("headwater/benchmark/models/logistic_regression.py",
          {"data", "train", "retrain", "truth", "gradients", "test_gradients", "solve", "score"}),

@@ -4,21 +4,47 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from headwater.benchmark.datasets import maestro
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings import get_setting, module_of_setting, setting_names
 
 ROOT = Path(__file__).parents[3]
 
 
+def _few_windows(*given, n, **more):
+    return FEW(*given, n=2, **more)
+
+
+FEW = maestro.load_windows
+SHAPES = {
+    "mnist-lr": (784,),
+    "mnist-mlp": (784,),
+    "cifar2-resnet9": (3, 32, 32),
+    "cifar2-resnet9-small": (3, 32, 32),
+    "cifar10-resnet9": (3, 32, 32),
+    "cifar10-resnet9-small": (3, 32, 32),
+    "maestro-music-transformer": (256,),
+    "maestro-music-transformer-small": (64,),
+    "shakespeare-nanogpt": (256,),
+    "shakespeare-nanogpt-small": (64,),
+}
+
+
 @pytest.mark.parametrize("name", setting_names())
-def test_every_setting_loads_and_its_loss_fits_its_data(name):
+def test_every_setting_loads_and_its_loss_fits_its_data(name, mirror, monkeypatch):
+    if name == "maestro-music-transformer":  # the same reader, on fewer windows
+        monkeypatch.setattr(maestro, "load_windows", _few_windows)
+    monkeypatch.setenv("HEADWATER_DATA_MIRROR", str(mirror))
     setting = get_setting(name)
     assert setting.name == name
     samples = setting.load_data(ROOT / "data")
-    assert samples.train_inputs.shape == (5000, 784)
-    assert samples.test_labels.shape == (500,)
-    assert samples.train_inputs.dtype == torch.float32
+    sizes = yaml.safe_load((ROOT / "params.yaml").read_text())["settings"][name]["data"]
+    if name != "maestro-music-transformer":
+        assert len(samples.train_inputs) >= sizes["n_train"]
+        assert len(samples.test_labels) >= sizes["n_test"]
+    assert samples.train_inputs.shape[1:] == SHAPES[name]
     assert samples.train_labels.dtype == torch.int64
     batch = (samples.test_inputs[:3], samples.test_labels[:3])
     assert setting.loss(setting.make_model(), batch).shape == (3,)
@@ -55,8 +81,8 @@ def test_a_setting_of_ones_own_is_named_by_its_import_path(own_module):
         ("no_such_module:X", "got none called 'no_such_module': install it"),
         ("headwater.no_such:X", "got none called 'headwater.no_such'"),
         ("my_digits:", "or an import path package.module:OBJECT, got 'my_digits:'"),
-        ("mnist_lr", "one of mnist-lr, mnist-mlp, or"),
-        ("setting", "one of mnist-lr, mnist-mlp, or"),
+        ("mnist_lr", "one of cifar10-resnet9, cifar10-resnet9-small, "),
+        ("setting", "one of cifar10-resnet9, cifar10-resnet9-small, "),
     ],
 )
 def test_what_is_no_setting_is_refused_in_one_line(name, message, own_module):
@@ -80,7 +106,9 @@ def test_recipes_of_the_paper():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"one of mnist-lr, mnist-mlp, or .*, got 'mnist'"):
+    with pytest.raises(
+        ValueError, match=r"one of cifar10-resnet9, .*mnist-lr, .*, or .*, got 'mnist'"
+    ):
         get_setting("mnist")
 
 
