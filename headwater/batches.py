@@ -18,20 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = [
-    "DataFingerprint",
-    "batch_size",
-    "check_ordered",
-    "fingerprint",
-    "map_tensors",
-    "sample_tensors",
-    "select",
-    "structure",
-    "tensors_of",
-    "to_device",
-    "with_sample_tensors",
-]
-
 Batch = Any
 _SHUFFLING = ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler")
 

@@ -14,8 +14,6 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_finite
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["FeatureReader", "Features", "values_at"]
-
 
 @dataclass(frozen=True)
 class Features:

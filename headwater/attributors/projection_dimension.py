@@ -21,14 +21,6 @@ from headwater.solvers import Solver, State
 from headwater.solvers.damping import Damping, absolute
 from headwater.task import AttributionTask
 
-__all__ = [
-    "effective_dimension",
-    "measured_dimension",
-    "sized",
-    "sufficient_dimension",
-    "warn_if_small",
-]
-
 log = logging.getLogger(__name__)
 P = TypeVar("P")
 SAMPLES = 512

@@ -21,8 +21,6 @@ from headwater.loader import LoadedData
 from headwater.solvers import State
 from headwater.targets import TokenTarget, per_token
 
-__all__ = ["Side", "token_scores"]
-
 Side = Literal["train", "test"]
 Capture = Callable[[Sequence[CapturedGradients], str], None]
 

@@ -22,8 +22,6 @@ from headwater.solvers import State
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 from headwater.trajectory import Step
 
-__all__ = ["Passage", "TrajectoryAttributor"]
-
 COPIES = 4
 """Of u, or of its size, that are held at a time."""
 

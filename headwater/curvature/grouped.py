@@ -8,8 +8,6 @@ from torch import Tensor
 
 from headwater.gradients import Dense, Gradients, Scheme
 
-__all__ = ["as_gradients", "as_vectors"]
-
 
 def as_gradients(scheme: Scheme, vectors: Tensor) -> Gradients:
     """Return vectors (m, p) as gradients of a scheme, one term per group."""

@@ -12,8 +12,6 @@ from headwater.curvature.grouped import as_vectors
 from headwater.curvature.operator import LinearOperator
 from headwater.gradients import Dense, Matrix, Scheme, Term
 
-__all__ = ["KroneckerBlock", "KroneckerOperator"]
-
 PREFIX = "kronecker."
 
 

@@ -9,15 +9,6 @@ from torch import Tensor
 
 from headwater.memory import row_blocks
 
-__all__ = [
-    "EIGENBASIS",
-    "MEAN_OVER_SAMPLES",
-    "ROWS",
-    "ROW_PER_SAMPLE",
-    "LinearOperator",
-    "SampleOperator",
-]
-
 # What an operator may offer beyond products, and a solver may ask for.
 MEAN_OVER_SAMPLES = "a mean over samples"
 """C = (1/n) Σ_i C_i, and the mean over some of the samples is an operator too: a `SampleOperator`."""

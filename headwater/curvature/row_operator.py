@@ -15,8 +15,6 @@ from headwater.gradients import Gradients, Scheme, concatenate
 from headwater.kernels import exact_products
 from headwater.memory import CACHED, LARGE, check_memory, default_budget, row_blocks
 
-__all__ = ["BlockSource", "KeptBlocks", "RowOperator", "exact_inner", "group_products", "rows_of"]
-
 
 class BlockSource(Protocol):
     """Gradients that can be read block by block, as often as needed: any `GradientSource`."""

@@ -17,8 +17,6 @@ from headwater.batches import (
     with_sample_tensors,
 )
 
-__all__ = ["SampleTable", "joined"]
-
 
 class SampleTable:
     """Batches kept in memory, joined where they are alike, so that samples are found by number."""

@@ -19,8 +19,6 @@ from headwater.kernels import differentiable_attention
 from headwater.memory import rows_per_block
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Products", "StreamedOperator"]
-
 Products = Callable[[Tensor], Tensor]
 """Σ_i C_i v over the samples of one chunk, for each row v: (m, p) -> (m, p)."""
 

@@ -14,8 +14,6 @@ from headwater.gradients.forms import concatenated
 from headwater.gradients.term import Dense, Term
 from headwater.parameters import ParameterLayout
 
-__all__ = ["Gradients", "Scheme", "concatenate"]
-
 
 class GradientProjector(Protocol):
     """A projection, such as all of `headwater.projections`."""

@@ -21,8 +21,6 @@ from headwater.loader import LoadedData
 from headwater.memory import LARGE, row_blocks
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource", "as_captured"]
-
 Represent = Callable[[Gradients, int], Gradients]  # the number of their checkpoint comes second
 
 

@@ -19,8 +19,6 @@ from headwater.memory import LARGE, default_budget, row_blocks
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
 
-__all__ = ["DataInf"]
-
 
 @dataclass(frozen=True)
 class DataInf(DirectSolver):

@@ -16,8 +16,6 @@ from headwater.gradients.packing import packed, unpacked
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
 
-__all__ = ["Eigenbasis"]
-
 
 @dataclass(frozen=True)
 class Eigenbasis(DirectSolver):

@@ -17,8 +17,6 @@ from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
-__all__ = ["Blocks", "Explicit"]
-
 Blocks = int | Sequence[int] | Literal["layers"]
 """A number of equal blocks, the size of each, or "layers": one per group of parameters."""
 

@@ -15,8 +15,6 @@ from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, with_residual
 
-__all__ = ["LiSSA"]
-
 BATCHES, PRODUCTS = 16, 5
 """Mini-batches whose largest eigenvalue is estimated beside that of all samples, and products each."""
 MARGIN = 1.5

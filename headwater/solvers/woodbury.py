@@ -17,8 +17,6 @@ from headwater.memory import check_memory
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
 
-__all__ = ["Woodbury"]
-
 CANCELLED = 1e-6
 """Differences from 1 below this have too few digits in float64."""
 
