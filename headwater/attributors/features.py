@@ -48,12 +48,7 @@ class FeatureReader:
         self._done, self._found = 0, ""  # samples so far, and their layer
 
     def __call__(self, batch: Batch) -> Features:
-        """Return the features of the next batch, without a graph.
-
-        Raises:
-            ValueError: if there is no such layer, it is not called, sees several rows per sample or is
-                another than before, or a feature is not finite.
-        """
+        """Return the features of the next batch, without a graph."""
         batch, n = to_device(batch, self.model.device), batch_size(batch)
         found, candidates = self._last_call(batch)
         if found is None:

@@ -40,6 +40,7 @@ class OneToken:
     target: TokenTarget
 
     def __call__(self, model: Any, batch: TokenBatch) -> Tensor:
+        """Return the values, (k,)."""
         return self.target(model, batch.samples).gather(1, batch.position[:, None])[:, 0]
 
 

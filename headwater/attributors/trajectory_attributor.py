@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
-from headwater.batches import Batch, batch_size, tensors_of
+from headwater.batches import Batch, SampleTable, batch_size, tensors_of
 from headwater.checks import check_finite
-from headwater.curvature.sample_table import SampleTable
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory

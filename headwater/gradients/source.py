@@ -86,10 +86,6 @@ class GradientSource(ABC):
         """Return captured gradients as this source has them: projected, or as they are."""
         return self._represent(gradients, self.index)
 
-    def train(self) -> Gradients:
-        """Return all training gradients at once."""
-        return concatenate(list(self.train_blocks()))
-
     def numbered_blocks(self, width: int) -> Iterator[tuple[slice, Gradients]]:
         """Yield (which samples, their gradients), so few that rows of `width` scores fit in memory."""
         start = 0
