@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ExplicitAttention", "Projection", "explicit"]
-
 
 class Projection(nn.Module):
     """Compute x Wᵀ + b with some rows of a weight and of a bias that its parent owns.

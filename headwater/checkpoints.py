@@ -9,8 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "load_checkpoint"]
-
 Checkpoint = Mapping[str, Tensor] | str | Path | Callable[[], Mapping[str, Tensor]]
 
 

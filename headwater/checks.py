@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["agree", "check_all_finite", "check_finite", "check_positive", "check_shape"]
-
 
 def check_positive(name: str, value: float, *, allow_zero: bool = False) -> None:
     """Raise ValueError unless a number is positive (or not negative)."""

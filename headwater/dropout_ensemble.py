@@ -15,8 +15,6 @@ from headwater.checks import check_positive
 from headwater.hashing import hash32
 from headwater.task import AttributionTask
 
-__all__ = ["FixedDropout", "dropout_ensemble"]
-
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 KNOWN = (nn.Dropout, *CHANNELS)
 UNKNOWN = (nn.AlphaDropout, nn.FeatureAlphaDropout)

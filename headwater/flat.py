@@ -12,8 +12,6 @@ from headwater.checks import check_shape
 from headwater.parameters import ParameterLayout
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["FlatFunction", "flattened"]
-
 
 @dataclass(frozen=True)
 class FlatFunction:

@@ -9,8 +9,6 @@ from struct import unpack
 import torch
 from torch import Tensor
 
-__all__ = ["hash32", "random_below", "random_words", "stream_key", "uniform"]
-
 # lowbias32 multipliers (Wellons) and 2^32 divided by the golden ratio, as signed 32-bit numbers.
 _FIRST = 0x7FEB352D
 _SECOND = 0x846CA68B - (1 << 32)

@@ -9,8 +9,6 @@ from typing import Any
 from torch.backends import cuda, mha
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["differentiable_attention", "exact_products", "no_fast_path"]
-
 
 @contextmanager
 def no_fast_path() -> Iterator[None]:

@@ -17,15 +17,6 @@ from torch.nn.functional import pad
 from headwater.batches import Batch, batch_size
 from headwater.model_outputs import logits_of
 
-__all__ = [
-    "IGNORED",
-    "counted_positions",
-    "labelled_logits",
-    "labels_of",
-    "position_labels",
-    "with_labels",
-]
-
 IGNORED = -100
 """The label of a position without one, as in PyTorch and transformers."""
 

@@ -21,8 +21,6 @@ from headwater.batches import (
     tensors_of,
 )
 
-__all__ = ["Check", "LoadedData"]
-
 Check = Literal["ends", "all"]
 """What is compared where a loader comes back: the first and last sample, or all of them."""
 

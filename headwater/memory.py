@@ -11,18 +11,6 @@ from pathlib import Path
 import psutil
 import torch
 
-__all__ = [
-    "CACHED",
-    "LARGE",
-    "available_bytes",
-    "check_memory",
-    "container_bytes",
-    "default_budget",
-    "parse_budget",
-    "row_blocks",
-    "rows_per_block",
-]
-
 CACHED = {"cpu": 2**22, "cuda": 2**26}
 """Numbers that stay in fast memory, 16 and 256 MiB in float32. A CPU's malloc keeps that much for the
 next block, while more comes from the system page by page, at the cost of a product."""

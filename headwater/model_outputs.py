@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["empty_output", "logits_of", "replace_logits"]
-
 
 def logits_of(output: Any) -> Tensor:
     """Return the logits z in the output of a model.

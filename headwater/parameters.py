@@ -11,8 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ParameterLayout", "select_parameters"]
-
 
 @dataclass(frozen=True)
 class ParameterLayout:

@@ -24,8 +24,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["track"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 QUIET_SECONDS = 2.0

@@ -30,18 +30,6 @@ from torch import Tensor
 from headwater.batches import Batch
 from headwater.labels import IGNORED, labelled_logits, position_labels
 
-__all__ = [
-    "CausalTarget",
-    "Target",
-    "TokenTarget",
-    "causal",
-    "cross_entropy",
-    "log_probability",
-    "logit",
-    "margin",
-    "per_token",
-]
-
 # The model is Any: an nn.Module, or a function such as a partial functional_call.
 Target: TypeAlias = Callable[[Any, Any], Tensor]
 

@@ -19,8 +19,6 @@ from headwater.kernels import no_fast_path
 from headwater.memory import default_budget, parse_budget
 from headwater.parameters import ParameterLayout, select_parameters
 
-__all__ = ["AttributionTask", "BoundModel", "SampleFunction"]
-
 SampleFunction = Callable[[Any, Batch], Tensor]
 """``f(model, batch) -> Tensor (batch,)``: one value per sample, the model called as in training."""
 

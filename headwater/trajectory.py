@@ -9,8 +9,6 @@ from torch import Tensor
 from headwater.checkpoints import Checkpoint
 from headwater.checks import check_positive
 
-__all__ = ["Step"]
-
 
 @dataclass(frozen=True)
 class Step:

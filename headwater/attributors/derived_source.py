@@ -12,8 +12,6 @@ from headwater.gradients.source import GradientSource
 from headwater.memory import row_blocks
 from headwater.solvers import LearnedProjection
 
-__all__ = ["DerivedSource", "fit", "fitted"]
-
 
 class DerivedSource(GradientSource):
     """A source with other training gradients, and test gradients made from its own."""

@@ -20,15 +20,6 @@ from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = [
-    "Describe",
-    "DirectedAttributor",
-    "FeatureAttributor",
-    "PairwiseAttributor",
-    "described",
-    "direction",
-]
-
 TEST = "test."
 """What the names of the test samples' tensors begin with."""
 Describe = Callable[[Batch], Mapping[str, Tensor]]

@@ -14,8 +14,6 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_finite
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["FeatureReader", "Features", "values_at"]
-
 
 @dataclass(frozen=True)
 class Features:
@@ -50,12 +48,7 @@ class FeatureReader:
         self._done, self._found = 0, ""  # samples so far, and their layer
 
     def __call__(self, batch: Batch) -> Features:
-        """Return the features of the next batch, without a graph.
-
-        Raises:
-            ValueError: if there is no such layer, it is not called, sees several rows per sample or is
-                another than before, or a feature is not finite.
-        """
+        """Return the features of the next batch, without a graph."""
         batch, n = to_device(batch, self.model.device), batch_size(batch)
         found, candidates = self._last_call(batch)
         if found is None:

@@ -13,8 +13,6 @@ from headwater.gradients.spill import Allowance
 from headwater.loader import LoadedData
 from headwater.task import SampleFunction
 
-__all__ = ["GradientAttributor"]
-
 
 class GradientAttributor(Attributor):
     """Capture the gradients at all checkpoints in one pass over the data, and work on them.

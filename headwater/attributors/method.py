@@ -20,8 +20,6 @@ from headwater.memory import LARGE, row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
-__all__ = ["Method", "Rows"]
-
 Rows = tuple[slice, Tensor]
 
 

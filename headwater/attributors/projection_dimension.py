@@ -12,22 +12,14 @@ import torch
 from torch import Tensor
 
 from headwater.batches import batch_size, select
-from headwater.curvature import Curvature, LinearOperator
-from headwater.curvature.row_operator import rows_of
+from headwater.curvature import Curvature, LinearOperator, RowOperator
+from headwater.curvature.operator import of_kind
 from headwater.gradients.source import CapturedSource
 from headwater.loader import LoadedData
 from headwater.projections import Projection
 from headwater.solvers import Solver, State
 from headwater.solvers.damping import Damping, absolute
 from headwater.task import AttributionTask
-
-__all__ = [
-    "effective_dimension",
-    "measured_dimension",
-    "sized",
-    "sufficient_dimension",
-    "warn_if_small",
-]
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")
@@ -55,7 +47,8 @@ def sized(
     surplus = max(0, sum(map(batch_size, batches)) - SAMPLES)
     batches[-1] = select(batches[-1], slice(0, batch_size(batches[-1]) - surplus))
     source = CapturedSource(task, 0, batches, curvature.function(task))
-    rows = rows_of(curvature.operator(source, {}), "a projection of dimension 'auto'")
+    operator = curvature.operator(source, {})
+    rows = of_kind(operator, RowOperator, "a projection of dimension 'auto'")
     enough = sufficient_dimension(torch.linalg.eigvalsh(rows.gram() / rows.n), damping)
     k = min(enough, task.layout.size)
     log.info("the projection gets %d dimensions, as %d samples need", k, rows.n)

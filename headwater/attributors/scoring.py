@@ -17,8 +17,6 @@ from headwater.gradients.source import CapturedSource, GradientSource
 from headwater.memory import check_memory, row_blocks
 from headwater.solvers import State
 
-__all__ = ["scores_into", "self_scores", "solve_into", "written"]
-
 Scores = NDArray[np.float32]
 
 

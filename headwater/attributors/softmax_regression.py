@@ -10,8 +10,6 @@ from torch import Tensor
 
 from headwater.checks import check_finite, check_positive, check_shape
 
-__all__ = ["SoftmaxFit", "fit_softmax"]
-
 TOLERANCE = 1e-12
 """Of the gradient at the solution, relative to the gradient at zero."""
 INNER_STEPS = 500

@@ -21,8 +21,6 @@ from headwater.loader import LoadedData
 from headwater.solvers import State
 from headwater.targets import TokenTarget, per_token
 
-__all__ = ["Side", "token_scores"]
-
 Side = Literal["train", "test"]
 Capture = Callable[[Sequence[CapturedGradients], str], None]
 
@@ -42,6 +40,7 @@ class OneToken:
     target: TokenTarget
 
     def __call__(self, model: Any, batch: TokenBatch) -> Tensor:
+        """Return the values, (k,)."""
         return self.target(model, batch.samples).gather(1, batch.position[:, None])[:, 0]
 
 

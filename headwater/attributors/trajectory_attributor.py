@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from headwater.attributors.attributor import Attributor
-from headwater.batches import Batch, batch_size, tensors_of
+from headwater.batches import Batch, SampleTable, batch_size, tensors_of
 from headwater.checks import check_finite
-from headwater.curvature.sample_table import SampleTable
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory
@@ -21,8 +20,6 @@ from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 from headwater.trajectory import Step
-
-__all__ = ["Passage", "TrajectoryAttributor"]
 
 COPIES = 4
 """Of u, or of its size, that are held at a time."""

@@ -24,8 +24,6 @@ from headwater.labels import IGNORED, position_labels, with_labels
 from headwater.memory import check_memory
 from headwater.task import AttributionTask, BoundModel
 
-__all__ = ["ClassGaussNewton"]
-
 
 @dataclass(frozen=True)
 class ClassGaussNewton(Curvature):

@@ -15,8 +15,6 @@ from headwater.curvature.operator import LinearOperator
 from headwater.gradients.source import GradientSource
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["Curvature", "curvatures_that_offer"]
-
 
 class Curvature(ABC):
     """A symmetric p × p matrix C at a checkpoint, the curvature of the mean loss or a stand-in."""

@@ -18,8 +18,6 @@ from headwater.gradients.source import GradientSource
 from headwater.model_outputs import empty_output, logits_of, replace_logits
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["GaussNewton", "GaussNewtonOperator"]
-
 
 class GaussNewtonOperator(StreamedOperator):
     """G = (1/n) Σ_i J_iᵀ (∂²ℓ_i/∂z²) J_i, z the logits of the model and J_i = ∂z_i/∂θ.

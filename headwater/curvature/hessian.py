@@ -16,8 +16,6 @@ from headwater.curvature.operator import MEAN_OVER_SAMPLES
 from headwater.curvature.streamed import Products, StreamedOperator
 from headwater.gradients.source import GradientSource
 
-__all__ = ["ExactHessian", "Hessian"]
-
 
 class Hessian(StreamedOperator):
     """H = (1/n) Σ_i ∇²f_i(θ), for any model and any twice differentiable f.

@@ -20,8 +20,6 @@ from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory
 from headwater.task import AttributionTask, BoundModel
 
-__all__ = ["EKFAC", "KFAC", "corrected", "eigenbases"]
-
 Labels = Literal["sampled", "empirical"]
 Sharing = Literal["expand", "reduce"]
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headwater.curvature.grouped import as_vectors
 from headwater.curvature.operator import LinearOperator
 from headwater.gradients import Dense, Matrix, Scheme, Term
-
-__all__ = ["KroneckerBlock", "KroneckerOperator"]
 
 PREFIX = "kronecker."
 
@@ -126,4 +123,4 @@ class KroneckerOperator(LinearOperator):
             block.multiply(self.scheme.take(rows, group), function)
             for group, block in enumerate(self.blocks)
         ]
-        return as_vectors(self.scheme, parts)
+        return self.scheme.join(parts)

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from headwater.memory import row_blocks
 
-__all__ = [
-    "EIGENBASIS",
-    "MEAN_OVER_SAMPLES",
-    "ROWS",
-    "ROW_PER_SAMPLE",
-    "LinearOperator",
-    "SampleOperator",
-]
-
+K = TypeVar("K", bound="LinearOperator")
 # What an operator may offer beyond products, and a solver may ask for.
 MEAN_OVER_SAMPLES = "a mean over samples"
 """C = (1/n) Σ_i C_i, and the mean over some of the samples is an operator too: a `SampleOperator`."""
@@ -109,3 +102,13 @@ class SampleOperator(LinearOperator):
     @abstractmethod
     def on(self, samples: Tensor) -> LinearOperator:
         """Return (1/b) Σ_{i ∈ samples} C_i for b sample numbers in ascending order."""
+
+
+def of_kind(operator: LinearOperator, kind: type[K], user: str) -> K:
+    """Return the operator, or raise TypeError if it is not of the kind that its user needs."""
+    if not isinstance(operator, kind):
+        raise TypeError(
+            f"{user} needs an operator that is a {kind.__name__}, got {type(operator).__name__}; "
+            "use Explicit or ConjugateGradient for it"
+        )
+    return operator

@@ -27,8 +27,6 @@ from headwater.curvature.row_operator import RowOperator
 from headwater.gradients.source import GradientSource
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["EmpiricalFisher", "MarginGaussNewton", "MarginKernel", "OuterProductCurvature"]
-
 
 class OuterProductCurvature(Curvature):
     """C = (1/n) Σ_i ρ_i² g_i g_iᵀ, made of one gradient per sample, with ∇ℓ_i = σ_i g_i."""

@@ -10,12 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from headwater.curvature.operator import LinearOperator, SampleOperator
+from headwater.curvature.operator import SampleOperator
 from headwater.gradients import Gradients, Scheme, concatenate
 from headwater.kernels import exact_products
 from headwater.memory import CACHED, LARGE, check_memory, default_budget, row_blocks
-
-__all__ = ["BlockSource", "KeptBlocks", "RowOperator", "exact_inner", "group_products", "rows_of"]
 
 
 class BlockSource(Protocol):
@@ -224,13 +222,3 @@ def exact_inner(left: Gradients, right: Gradients) -> Tensor:
     for part in group_products(left, right):
         total += part
     return total
-
-
-def rows_of(operator: LinearOperator, solver: str) -> RowOperator:
-    """Return the operator, or raise TypeError if it is not made of rows."""
-    if not isinstance(operator, RowOperator):
-        raise TypeError(
-            f"{solver} needs an operator made of rows (RowOperator), got {type(operator).__name__}; "
-            "use Explicit or ConjugateGradient for it"
-        )
-    return operator

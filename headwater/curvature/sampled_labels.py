@@ -17,8 +17,6 @@ from headwater.hashing import uniform
 from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["bound_logits", "check_cross_entropy", "draw_classes", "sampled_gradients"]
-
 CAUSAL = targets.causal(targets.cross_entropy)
 LOSSES: tuple[SampleFunction, ...] = (targets.cross_entropy, CAUSAL)
 """The losses that are -log p of a softmax, from which labels can be drawn."""

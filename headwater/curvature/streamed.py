@@ -12,14 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from headwater.batches import Batch, batch_size, select, structure, to_device
+from headwater.batches import Batch, SampleTable, batch_size, joined, select, structure, to_device
 from headwater.curvature.operator import SampleOperator
-from headwater.curvature.sample_table import SampleTable, joined
 from headwater.kernels import differentiable_attention
 from headwater.memory import rows_per_block
 from headwater.task import BoundModel, SampleFunction
-
-__all__ = ["Products", "StreamedOperator"]
 
 Products = Callable[[Tensor], Tensor]
 """Σ_i C_i v over the samples of one chunk, for each row v: (m, p) -> (m, p)."""

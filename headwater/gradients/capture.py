@@ -21,8 +21,6 @@ from headwater.gradients.recording import record
 from headwater.gradients.term import Dense, Term
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["GradientCapture"]
-
 
 class GradientCapture:
     """Capture the exact gradients of f for each sample of a batch, each term in its cheapest form.

@@ -12,8 +12,6 @@ from headwater.gradients.term import Dense
 from headwater.loader import LoadedData
 from headwater.progress import track
 
-__all__ = ["CapturedGradients", "Pieces", "capture_together"]
-
 
 class CapturedGradients:
     """The gradients of one function at one checkpoint, at all samples of a loader.

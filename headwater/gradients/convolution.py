@@ -10,8 +10,6 @@ from torch.nn.modules.conv import _ConvNd
 from headwater.gradients.outer import Outer
 from headwater.gradients.term import Dense
 
-__all__ = ["convolution", "transposed_convolution"]
-
 
 def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
     """Σ_l e_l a_lᵀ over all places l, a_l the input that the kernel sees there."""

@@ -16,8 +16,6 @@ from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
 from headwater.gradients.term import Dense, LinearMap, Term
 
-__all__ = ["Sum", "added", "concatenated", "empty", "smaller"]
-
 
 @dataclass(frozen=True, eq=False)
 class Sum(Term):

@@ -14,8 +14,6 @@ from headwater.gradients.forms import concatenated
 from headwater.gradients.term import Dense, Term
 from headwater.parameters import ParameterLayout
 
-__all__ = ["Gradients", "Scheme", "concatenate"]
-
 
 class GradientProjector(Protocol):
     """A projection, such as all of `headwater.projections`."""
@@ -77,6 +75,16 @@ class Scheme:
         parts = [vectors[:, columns] for columns in self.columns[group]]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
+    def split(self, vectors: Tensor) -> Gradients:
+        """Return vectors (m, p) as gradients, one term per group."""
+        terms = [Dense(self.take(vectors, group)) for group in range(len(self.groups))]
+        return Gradients(self, terms, vectors.new_zeros(len(vectors)))
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the vectors (m, p) that have these parts (m, width), one per group."""
+        terms = [Dense(part) for part in parts]
+        return Gradients(self, terms, parts[0].new_zeros(len(parts[0]))).dense()
+
 
 @final
 class Gradients:
@@ -123,11 +131,6 @@ class Gradients:
     def dimension(self) -> int:
         """The length p of one gradient (k when projected)."""
         return self.scheme.layout.size
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """How many numbers of a gradient belong to each group."""
-        return tuple(term.width for term in self.terms)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -217,11 +220,6 @@ class Gradients:
             inside = coordinates[(coordinates >= first) & (coordinates < last)]
             found.append(self.terms[group].entries(inside + shift))
         return torch.cat(found, 1)
-
-    def by_group(self) -> list[Gradients]:
-        """Return the gradients of each group of parameters on its own."""
-        pairs = zip(self.scheme.by_group, self.terms, strict=True)
-        return [Gradients(scheme, (term,), self.values) for scheme, term in pairs]
 
     def project(self, projection: GradientProjector) -> Gradients:
         """Return the projected gradients P∇f_i (k,), without ever holding P."""

@@ -13,8 +13,6 @@ from headwater.gradients.gradients import Scheme
 from headwater.gradients.rules import Rule, rule_of
 from headwater.parameters import ParameterLayout
 
-__all__ = ["Layers", "Use", "layers_of"]
-
 Span = tuple[int, int]
 
 

@@ -17,8 +17,6 @@ from headwater.gradients.matrix import Matrix
 from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
-__all__ = ["Outer"]
-
 GATHER = 16  # the time of one gathered product in those of a matrix product, as measured
 
 

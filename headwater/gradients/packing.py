@@ -13,8 +13,6 @@ from headwater.gradients.forms import empty
 from headwater.gradients.gradients import Gradients, Scheme
 from headwater.parameters import ParameterLayout
 
-__all__ = ["from_json", "packed", "to_json", "unpacked"]
-
 
 def to_json(gradients: Gradients) -> dict[str, Any]:
     """Return all that is known of gradients but their tensors."""

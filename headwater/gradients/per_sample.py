@@ -16,8 +16,6 @@ from headwater.memory import LARGE, rows_per_block
 from headwater.parameters import ParameterLayout
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["looped_gradients", "per_sample_gradients"]
-
 log = logging.getLogger(__name__)
 
 

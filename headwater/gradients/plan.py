@@ -22,8 +22,6 @@ from headwater.gradients.per_sample import looped_gradients
 from headwater.gradients.recording import Recording, record
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Plan", "Probe", "telling"]
-
 log = logging.getLogger(__name__)
 FEW = 3  # samples to compare on: of two, one half may happen to be as good as the other
 COARSE = 1e-6  # the step of numbers of less than 32 bits is larger than that

@@ -18,8 +18,6 @@ from headwater.gradients.rules import Rule, per_channel
 from headwater.gradients.term import Dense, Term
 from headwater.task import BoundModel, SampleFunction
 
-__all__ = ["Recording", "record"]
-
 
 @dataclass(frozen=True)
 class Call:

@@ -16,8 +16,6 @@ from headwater.gradients.outer import Outer
 from headwater.gradients.term import LinearMap, Moments, Term
 from headwater.memory import LARGE, row_blocks
 
-__all__ = ["Rows"]
-
 
 @dataclass(frozen=True, eq=False)
 class Rows(Term):

@@ -20,8 +20,6 @@ from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
 from headwater.gradients.term import Dense, Term
 
-__all__ = ["RULES", "Rule", "per_channel", "rule_of"]
-
 Gradient = Callable[[nn.Module, Tensor, Tensor, bool], Term]
 """(module, input (n, P, ...), output gradient (n, P, ...), with bias) to the weight's term."""
 

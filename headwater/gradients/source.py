@@ -21,8 +21,6 @@ from headwater.loader import LoadedData
 from headwater.memory import LARGE, row_blocks
 from headwater.task import AttributionTask, BoundModel, SampleFunction
 
-__all__ = ["CapturedSource", "GradientSource", "Represent", "StoredSource", "as_captured"]
-
 Represent = Callable[[Gradients, int], Gradients]  # the number of their checkpoint comes second
 
 
@@ -87,10 +85,6 @@ class GradientSource(ABC):
     def represent(self, gradients: Gradients) -> Gradients:
         """Return captured gradients as this source has them: projected, or as they are."""
         return self._represent(gradients, self.index)
-
-    def train(self) -> Gradients:
-        """Return all training gradients at once."""
-        return concatenate(list(self.train_blocks()))
 
     def numbered_blocks(self, width: int) -> Iterator[tuple[slice, Gradients]]:
         """Yield (which samples, their gradients), so few that rows of `width` scores fit in memory."""

@@ -17,8 +17,6 @@ from headwater.gradients.gradients import Gradients, concatenate
 from headwater.gradients.packing import from_json, to_json
 from headwater.memory import LARGE, rows_per_block
 
-__all__ = ["Allowance", "GradientBlocks"]
-
 
 class Allowance:
     """Bytes of memory that several collections of gradients share, as long as they live."""

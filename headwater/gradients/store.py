@@ -22,8 +22,6 @@ from torch import Tensor
 from headwater.gradients.gradients import Gradients
 from headwater.gradients.packing import from_json
 
-__all__ = ["FORMAT", "GradientStore", "StoreDescription", "check_same", "checksum", "chunk"]
-
 FORMAT = 2
 
 

@@ -22,8 +22,6 @@ from headwater.gradients.packing import to_json
 from headwater.gradients.store import FORMAT, StoreDescription, check_same, checksum, chunk
 from headwater.progress import track
 
-__all__ = ["StoreWriter", "write_gradients"]
-
 BLOCK_BYTES = 32 * 2**20
 DTYPES = ("float32", "float16", "float64")
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from headwater.gradients.matrix import Matrix
 from headwater.memory import LARGE, row_blocks
 
-__all__ = ["Dense", "LinearMap", "Moments", "Term"]
-
 
 class LinearMap(Protocol):
     """A linear map of the last dimension, as one side of a projection or of a change of basis."""

@@ -8,8 +8,6 @@ from scipy.stats import rankdata
 
 from headwater.metrics.estimate import Array
 
-__all__ = ["pearson_columns", "resampled_pearson", "resampled_spearman", "spearman_columns"]
-
 _BLOCK_NUMBERS = 4_000_000
 # Variance left by rounding when a column is constant, relative to its mean square.
 _ROUNDING = 1e-12

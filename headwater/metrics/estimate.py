@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "Array",
-    "Estimate",
-    "as_array",
-    "as_finite",
-    "bootstrapped_mean",
-    "percentile_interval",
-    "resample_counts",
-]
-
 Array = NDArray[np.float64]
 
 

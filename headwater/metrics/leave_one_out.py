@@ -8,8 +8,6 @@ import numpy as np
 from headwater.metrics.correlation import pearson_columns, resampled_pearson
 from headwater.metrics.estimate import Estimate, as_finite, bootstrapped_mean
 
-__all__ = ["leave_one_out_correlation"]
-
 
 def leave_one_out_correlation(
     scores: Any,

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from headwater.metrics.correlation import resampled_spearman, spearman_columns
 from headwater.metrics.estimate import Array, Estimate, as_array, as_finite, bootstrapped_mean
 
-__all__ = ["linear_datamodeling_score"]
-
 _BLOCK_NUMBERS = 2**17
 """Scores that are summed at a time: a megabyte, which stays in the cache."""
 

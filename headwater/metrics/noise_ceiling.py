@@ -8,8 +8,6 @@ import numpy as np
 from headwater.metrics.correlation import resampled_spearman, spearman_columns
 from headwater.metrics.estimate import Array, Estimate, as_finite, bootstrapped_mean
 
-__all__ = ["noise_ceiling"]
-
 
 def noise_ceiling(
     outputs: Any, *, seed: int = 0, replicates: int = 1000, confidence: float = 0.95

@@ -12,8 +12,6 @@ from headwater.metrics.estimate import (
     resample_counts,
 )
 
-__all__ = ["noisy_label_auc"]
-
 
 def noisy_label_auc(
     self_influence: Any,

@@ -15,8 +15,6 @@ from headwater.projections.layerwise import LayerwiseProjection, two_sided
 from headwater.projections.projection import Projection, fitted
 from headwater.projections.sparse import SparseJL
 
-__all__ = ["FactGraSS", "GraSS", "RandomMask"]
-
 
 @dataclass(frozen=True)
 class RandomMask(Projection):

@@ -14,8 +14,6 @@ from headwater.hashing import stream_key
 from headwater.projections.projection import GradientProjection, Projection, fitted
 from headwater.projections.random_matrix import Rademacher, RandomMatrix
 
-__all__ = ["Kronecker", "LayerwiseProjection", "two_sided"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LayerwiseProjection(GradientProjection):

@@ -19,8 +19,6 @@ from headwater.gradients import Gradients
 from headwater.hashing import stream_key
 from headwater.memory import row_blocks
 
-__all__ = ["Add", "Dimension", "GradientProjection", "Projection", "TiledProjection", "fitted"]
-
 Dimension = int | Literal["auto"]
 """k; "auto": chosen by who projects, from the effective dimension of the curvature."""
 Add = Callable[[Tensor, Tensor], None]

@@ -13,8 +13,6 @@ from headwater.hashing import random_words
 from headwater.memory import rows_per_block
 from headwater.projections.projection import Add, TiledProjection
 
-__all__ = ["Gaussian", "Rademacher", "RandomMatrix"]
-
 
 @dataclass(frozen=True)
 class RandomMatrix(TiledProjection):

@@ -13,8 +13,6 @@ from headwater.hashing import random_below, random_words
 from headwater.memory import rows_per_block
 from headwater.projections.projection import Add, TiledProjection
 
-__all__ = ["SparseJL"]
-
 
 @dataclass(frozen=True)
 class SparseJL(TiledProjection):

@@ -14,8 +14,6 @@ from headwater.curvature.hessian import ExactHessian
 from headwater.gradients.source import GradientSource
 from headwater.solvers.lanczos import krylov_basis
 
-__all__ = ["ArnoldiProjection", "LearnedProjection"]
-
 log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,6 @@ from headwater.memory import row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import Inverse, Solution, Solver, State
 
-__all__ = ["ConjugateGradient"]
-
 
 @dataclass(frozen=True)
 class ConjugateGradient(Solver):

@@ -8,8 +8,6 @@ from typing import Literal
 
 from headwater.checks import check_positive
 
-__all__ = ["AUTO", "Damping", "Relative", "absolute", "check_damping"]
-
 
 @dataclass(frozen=True)
 class Relative:

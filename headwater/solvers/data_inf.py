@@ -11,15 +11,13 @@ from torch import Tensor
 
 from headwater.checks import check_shape
 from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
-from headwater.curvature.grouped import as_gradients, as_vectors
-from headwater.curvature.row_operator import BlockSource, group_products, rows_of
+from headwater.curvature.operator import of_kind
+from headwater.curvature.row_operator import BlockSource, group_products
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, default_budget, row_blocks
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
-
-__all__ = ["DataInf"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class DataInf(DirectSolver):
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64."""
-        rows = rows_of(operator, "DataInf")
+        rows = of_kind(operator, RowOperator, "DataInf")
         norms = [
             torch.stack([term.squared_norms().double() for term in block.terms])
             for block, _ in rows.blocks()
@@ -59,20 +57,20 @@ class DataInf(DirectSolver):
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ x of the formula above, group by group."""
-        rows = rows_of(operator, "DataInf")
+        rows = of_kind(operator, RowOperator, "DataInf")
 
         def solved(rhs: Tensor) -> Tensor:
             check_shape("the right-hand sides", rhs, (None, operator.size))
-            products = _products(rows, as_gradients(rows.scheme, rhs))
+            products = _products(rows, rows.scheme.split(rhs))
             weights = (products * self._weights(rows, state)).to(rows.dtype)
             sums = _sums(rows, weights, range(len(weights)))
-            return (rhs - as_vectors(rows.scheme, [*sums.values()])).div_(self.shift)
+            return (rhs - rows.scheme.join([*sums.values()])).div_(self.shift)
 
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"products": ⟨g_k, x_j⟩ (n, m)} with all training gradients, in float64."""
-        rows, found = rows_of(operator, "DataInf"), []
+        rows, found = of_kind(operator, RowOperator, "DataInf"), []
         for _, products in _in_parts(rows, test):
             weights = (products * self._weights(rows, state)).to(rows.dtype)
             found.append((products - _among_rows(rows, weights)).sum(0).div_(self.shift))
@@ -82,7 +80,7 @@ class DataInf(DirectSolver):
         self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return (‖g‖² - ⟨w, Gg⟩) / λ, or ‖g - Gᵀw‖² / λ², with w = ρ² d Gg / n, G all gradients."""
-        rows, found = rows_of(operator, "DataInf"), []
+        rows, found = of_kind(operator, RowOperator, "DataInf"), []
         weights = self._weights(rows, state)
         for block in source.train_blocks():
             if power == 1:

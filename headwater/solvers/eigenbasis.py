@@ -10,13 +10,12 @@ from torch import Tensor
 
 from headwater.checks import check_shape
 from headwater.curvature import EIGENBASIS, KroneckerOperator, LinearOperator
+from headwater.curvature.operator import of_kind
 from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Dense, Gradients, Rows, Term
 from headwater.gradients.packing import packed, unpacked
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
-
-__all__ = ["Eigenbasis"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Eigenbasis(DirectSolver):
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return nothing: the operator is its own eigendecomposition."""
-        _kronecker(operator)
+        of_kind(operator, KroneckerOperator, "Eigenbasis")
         return {}
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ Q diag(1/(Λ + λ)) Qᵀ b."""
-        known = _kronecker(operator)
+        known = of_kind(operator, KroneckerOperator, "Eigenbasis")
 
         def solved(rhs: Tensor) -> Tensor:
             check_shape("the right-hand sides", rhs, (None, operator.size))
@@ -54,7 +53,7 @@ class Eigenbasis(DirectSolver):
         Raises:
             ValueError: if the test gradients have other groups than the operator.
         """
-        known = _kronecker(operator)
+        known = of_kind(operator, KroneckerOperator, "Eigenbasis")
         _check_groups(test, known)
         damping = torch.tensor(self.shift, dtype=torch.float64)
         solved, far = {**known.tensors(), "damping": damping}, []
@@ -103,7 +102,7 @@ class Eigenbasis(DirectSolver):
         self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return ⟨g_i, (C + λI)^-power g_i⟩ = Σ_kl g̃_i,kl² / (Λ_kl + λ)^power, (n,)."""
-        known, found = _kronecker(operator), []
+        known, found = of_kind(operator, KroneckerOperator, "Eigenbasis"), []
         for gradients in source.train_blocks():
             _check_groups(gradients, known)
             total = torch.zeros(len(gradients), dtype=torch.float64, device=gradients.device)
@@ -147,15 +146,6 @@ def _weighted(term: Term, weights: Tensor) -> Term:
         return Dense(term.dense() * weights)
     matrices = term.matrix.matrices(term.dense())
     return Dense(term.matrix.vectors(matrices * weights), term.matrix)
-
-
-def _kronecker(operator: LinearOperator) -> KroneckerOperator:
-    if not isinstance(operator, KroneckerOperator):
-        raise TypeError(
-            "Eigenbasis needs an operator with an eigenbasis of its own (KroneckerOperator), "
-            f"got {type(operator).__name__}; use Explicit or ConjugateGradient for it"
-        )
-    return operator
 
 
 def _check_groups(gradients: Gradients, operator: KroneckerOperator) -> None:

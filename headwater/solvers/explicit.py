@@ -11,13 +11,10 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
-from headwater.curvature.grouped import as_vectors
 from headwater.gradients import Scheme
 from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
-
-__all__ = ["Blocks", "Explicit"]
 
 Blocks = int | Sequence[int] | Literal["layers"]
 """A number of equal blocks, the size of each, or "layers": one per group of parameters."""
@@ -95,7 +92,7 @@ class Explicit(DirectSolver):
         wide, scheme = rhs.double(), self._scheme(operator)
         x = self.inverse(operator, state)(wide)
         parts = [scheme.take(x, g) @ state[_name(g)] for g in range(len(scheme.groups))]
-        found = with_residual(as_vectors(scheme, parts), self.shift, x, wide, tolerance=1e-6)
+        found = with_residual(scheme.join(parts), self.shift, x, wide, tolerance=1e-6)
         return found._replace(value=x.to(rhs.dtype))
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
@@ -107,7 +104,7 @@ class Explicit(DirectSolver):
         def solved(rhs: Tensor) -> Tensor:
             check_shape("the right-hand sides", rhs, (None, operator.size))
             parts = [solve(scheme.take(rhs, g).double().T).T for g, solve in enumerate(factors)]
-            return as_vectors(scheme, parts).to(rhs.dtype).contiguous()
+            return scheme.join(parts).to(rhs.dtype).contiguous()
 
         return solved
 

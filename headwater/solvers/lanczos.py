@@ -17,8 +17,6 @@ from headwater.memory import check_memory
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
-__all__ = ["Lanczos", "krylov_basis", "largest_eigenvalue"]
-
 log = logging.getLogger(__name__)
 ROUNDING = 100.0
 """Eigenvalues and norms below this many times ε‖C‖ are rounding errors."""

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator, SampleOperator
+from headwater.curvature.operator import of_kind
 from headwater.memory import row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, with_residual
-
-__all__ = ["LiSSA"]
 
 BATCHES, PRODUCTS = 16, 5
 """Mini-batches whose largest eigenvalue is estimated beside that of all samples, and products each."""
@@ -66,7 +65,7 @@ class LiSSA(Solver):
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"largest": the largest eigenvalue found ()}, or nothing if the scale is given."""
-        whole = _samples_of(operator)
+        whole = of_kind(operator, SampleOperator, "LiSSA")  # type: ignore[type-abstract]
         if self.scale is not None:
             return {}
         generator = torch.Generator().manual_seed(self.seed)
@@ -83,7 +82,7 @@ class LiSSA(Solver):
             ValueError: if the series diverges.
         """
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        whole, scale = _samples_of(operator), self.scale
+        whole, scale = of_kind(operator, SampleOperator, "LiSSA"), self.scale  # type: ignore[type-abstract]
         if scale is None:  # 1 where C = 0 without damping: any scale gives the same series
             scale = MARGIN * (float(state["largest"]) + self.shift) or 1.0
         generator = torch.Generator().manual_seed(self.seed)
@@ -118,12 +117,3 @@ def _check_growth(norms: Tensor, start: Tensor, step: int, scale: float) -> None
             f"{float(norms[row]):.3g} in {step} steps with scale {scale:.3g}; raise scale above the "
             "largest eigenvalue of a mini-batch (None estimates it), or the damping if it is indefinite"
         )
-
-
-def _samples_of(operator: LinearOperator) -> SampleOperator:
-    if not isinstance(operator, SampleOperator):
-        raise TypeError(
-            "LiSSA needs an operator that is a mean over samples (SampleOperator), got "
-            f"{type(operator).__name__}; use ConjugateGradient or Lanczos for it"
-        )
-    return operator

@@ -17,8 +17,6 @@ from headwater.gradients import Gradients
 from headwater.memory import LARGE, check_memory, row_blocks
 from headwater.solvers.damping import Damping, Relative, absolute, check_damping
 
-__all__ = ["DirectSolver", "Inverse", "Solution", "Solver", "State", "with_residual"]
-
 log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]

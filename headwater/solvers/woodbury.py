@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import ROWS, LinearOperator
-from headwater.curvature.grouped import as_gradients
-from headwater.curvature.row_operator import BlockSource, rows_of
+from headwater.curvature import ROWS, LinearOperator, RowOperator
+from headwater.curvature.operator import of_kind
+from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
 from headwater.memory import check_memory
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
-
-__all__ = ["Woodbury"]
 
 CANCELLED = 1e-6
 """Differences from 1 below this have too few digits in float64."""
@@ -41,7 +39,7 @@ class Woodbury(DirectSolver):
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"gram": K}, (n, n) in float64."""
-        rows = rows_of(operator, "Woodbury")
+        rows = of_kind(operator, RowOperator, "Woodbury")
         check_memory(
             f"the Gram matrix of {rows.n:,} samples",
             3 * 8 * rows.n**2,
@@ -52,18 +50,18 @@ class Woodbury(DirectSolver):
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
         """Return b ↦ (b - Rᵀ (K + nλI)^-1 R b) / λ."""
-        rows, factor = rows_of(operator, "Woodbury"), self._factor(state)
+        rows, factor = of_kind(operator, RowOperator, "Woodbury"), self._factor(state)
 
         def solved(rhs: Tensor) -> Tensor:
             check_shape("the right-hand sides", rhs, (None, operator.size))
-            coefficients = torch.cholesky_solve(rows.times(as_gradients(rows.scheme, rhs)), factor)
+            coefficients = torch.cholesky_solve(rows.times(rows.scheme.split(rhs)), factor)
             return (rhs - rows.vectors(coefficients)).div_(self.shift)
 
         return solved
 
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return {"products": ⟨g_i, x_j⟩ = n [(K + nλI)^-1 R f_j]_i / ρ_i}, (n, m) in float64."""
-        rows = rows_of(operator, "Woodbury")
+        rows = of_kind(operator, RowOperator, "Woodbury")
         coefficients = torch.cholesky_solve(rows.times(test), self._factor(state))
         factors = rows.n / rows.scale[: rows.samples]
         return {"products": coefficients[: rows.samples] * factors[:, None]}
@@ -72,7 +70,7 @@ class Woodbury(DirectSolver):
         self, operator: LinearOperator, state: State, source: BlockSource, power: int
     ) -> Tensor:
         """Return n (1 - nλ M_ii) / ρ_i², power 2: n² (M_ii - nλ [M²]_ii) / ρ_i²; M = (K + nλI)^-1."""
-        rows = rows_of(operator, "Woodbury")
+        rows = of_kind(operator, RowOperator, "Woodbury")
         n, scale = rows.n, rows.scale[: rows.samples]
         inverse = torch.cholesky_inverse(self._factor(state))
         diagonal = inverse.diagonal()[: rows.samples]

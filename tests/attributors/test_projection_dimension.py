@@ -22,6 +22,7 @@ from headwater.loader import LoadedData
 from headwater.projections import GraSS, Kronecker, Rademacher, RandomMask, SparseJL
 from headwater.solvers import Explicit, Relative, Woodbury
 from tests import reference
+from tests.groups import train_gradients
 from tests.problems import PROBLEMS, Problem, split
 from tests.systems import random
 
@@ -89,7 +90,7 @@ def test_auto_is_settled_in_cache_once_for_all_checkpoints(problem: Problem) -> 
     task, train, test = problem.task(target=targets.margin), [problem.train], [problem.test]
     auto = TRAK(task, Rademacher("auto", seed=2), damping=1.0).cache(train)
     assert auto.projection == Rademacher("auto", seed=2), "another cache must choose again"
-    k = auto._sources[0].train().dimension
+    k = train_gradients(auto._sources[0]).dimension
     wanted = TRAK(task, Rademacher(k, seed=2), damping=1.0).cache(train)
     assert torch.equal(auto.attribute(train, test), wanted.attribute(train, test))
 

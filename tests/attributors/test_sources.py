@@ -15,6 +15,7 @@ from headwater.attributors.scoring import scores_into, self_scores
 from headwater.gradients import Gradients, GradientStore, StoreDescription, StoreWriter
 from headwater.gradients.source import CapturedSource, GradientSource, StoredSource
 from headwater.projections import Kronecker, Rademacher
+from tests.groups import train_gradients
 from tests.laws import TABLE, Row, sources_of
 from tests.problems import PROBLEMS, Problem, perturbed, split
 
@@ -42,7 +43,7 @@ def _from_stores(attributor: Attributor, problem: Problem, path: Path) -> list[G
             attributor.task,
             source.index,
             split(problem.train, 3),
-            _stored(path / f"train-{source.index}", source.train(), block=4),
+            _stored(path / f"train-{source.index}", train_gradients(source), block=4),
             _stored(path / f"test-{source.index}", source.test(), block=2),
             function=attributor.train_function,
         )
@@ -79,7 +80,7 @@ def test_a_source_without_test_samples_says_so(tmp_path: Path) -> None:
     (source,) = sources_of(attributor, [problem.train])
     with pytest.raises(ValueError, match="must have test samples, got none; take it with_tests"):
         source.test()
-    train = _stored(tmp_path / "train", source.train(), block=4)
+    train = _stored(tmp_path / "train", train_gradients(source), block=4)
     stored = StoredSource(attributor.task, 0, [problem.train], train, None)
     with pytest.raises(ValueError, match="only self-influence can be computed"):
         stored.test()
@@ -95,7 +96,7 @@ def test_the_blocks_of_a_store_change_nothing(block: int, tmp_path: Path) -> Non
     problem = PROBLEMS["mixed"]()
     attributor = TABLE["IF Fisher Woodbury"].attributor(problem, [problem.model.state_dict()])
     (captured,) = sources_of(attributor, [problem.train], [problem.test])
-    train = _stored(tmp_path / "train", captured.train(), block)
+    train = _stored(tmp_path / "train", train_gradients(captured), block)
     test = _stored(tmp_path / "test", captured.test(), block)
     stored = StoredSource(attributor.task, 0, [problem.train], train, test)
     scores = [_scores(attributor, [s], [attributor.prepare(s)], 5) for s in (captured, stored)]
@@ -107,7 +108,7 @@ def test_values_and_counts_are_known_without_reading_a_gradient(
 ) -> None:
     problem = PROBLEMS["mlp"]()
     source = CapturedSource(problem.task(), 0, split(problem.train, 4))
-    store = _stored(tmp_path / "train", source.train(), block=4)
+    store = _stored(tmp_path / "train", train_gradients(source), block=4)
     stored = StoredSource(problem.task(), 0, [problem.train], store, None)
     monkeypatch.setattr(store, "read", lambda b: pytest.fail("a gradient was read"))
     assert stored.n == source.n == problem.n
@@ -122,7 +123,7 @@ def test_the_factors_of_what_was_formed_are_captured_anew(tmp_path: Path) -> Non
     kinds = {term.form()["kind"] for block in source.train_blocks() for term in block.terms}
     assert kinds == {"dense"}, "this problem is one whose gradients are smaller formed"
     assert not source.keeps_factors
-    store = _stored(tmp_path / "train", source.train(), block=4)
+    store = _stored(tmp_path / "train", train_gradients(source), block=4)
     stored = StoredSource(problem.task(), 0, split(problem.train, 2), store, None)
     projection = Rademacher(3)
     projected = CapturedSource(
@@ -132,7 +133,7 @@ def test_the_factors_of_what_was_formed_are_captured_anew(tmp_path: Path) -> Non
         blocks = list(each.factor_blocks())
         assert any(term.moments() is not None for block in blocks for term in block.terms)
         dense = torch.cat([block.dense() for block in blocks])
-        assert torch.allclose(dense, source.train().dense(), rtol=1e-10, atol=1e-14)
+        assert torch.allclose(dense, train_gradients(source).dense(), rtol=1e-10, atol=1e-14)
     mlp = PROBLEMS["mlp"]()
     kept = CapturedSource(mlp.task(), 0, [mlp.train])
     assert kept.keeps_factors
@@ -171,7 +172,7 @@ def test_a_random_projection_works_on_a_store_of_factored_gradients(make, tmp_pa
         plain = CapturedSource(attributor.task, c, [problem.train], function)
         plain = plain.with_tests([problem.test])
         stores = [
-            _stored(tmp_path / f"train-{c}", plain.train(), block=4),
+            _stored(tmp_path / f"train-{c}", train_gradients(plain), block=4),
             _stored(tmp_path / f"test-{c}", plain.test(), block=2),
         ]
         batches = ([problem.train], *stores, [problem.test])

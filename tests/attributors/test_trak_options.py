@@ -15,6 +15,7 @@ from headwater.gradients.source import CapturedSource
 from headwater.projections import Kronecker, Rademacher
 from headwater.solvers import ArnoldiProjection, Explicit, Woodbury
 from tests import reference
+from tests.groups import train_gradients
 from tests.problems import PROBLEMS, Logistic, Problem, Ridge, perturbed, split
 
 
@@ -217,8 +218,8 @@ def test_the_projection_is_kept_in_the_state_and_nothing_else_is_projected(
     p = attributor.task.layout.size
     assert tuple(state["basis"].shape) == (3, p)
     assert tuple(state["features"].shape) == (problem.n, 3)
-    assert source.train().dimension == p
-    phi = source.train().dense() @ state["basis"].T
+    assert train_gradients(source).dimension == p
+    phi = train_gradients(source).dense() @ state["basis"].T
     assert torch.allclose(state["features"], phi, rtol=1e-10)
     assert torch.allclose(state["matrix.0000"], phi.T @ phi / problem.n, rtol=1e-10)
 

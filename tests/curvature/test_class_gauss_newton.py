@@ -16,6 +16,7 @@ from headwater.gradients.source import CapturedSource
 from headwater.solvers import Woodbury
 from tests import reference
 from tests import reference_curvature as twins
+from tests.groups import train_gradients
 from tests.problems import PROBLEMS, Logistic, Problem, split
 
 
@@ -84,7 +85,7 @@ def test_other_classes_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> Non
     problem = PROBLEMS["mlp"]()
     task, curvature, solver = problem.task(), ClassGaussNewton(draws=2), Woodbury(0.1)
     source = CapturedSource(task, 0, split(problem.train, 5)).with_tests([problem.test])
-    source.train(), source.test()
+    train_gradients(source), source.test()
     monkeypatch.setattr(GradientCapture, "__call__", counted)
     estimated = load(save(dict(curvature.estimate(source))))
     operator = curvature.operator(source, estimated)
@@ -92,9 +93,9 @@ def test_other_classes_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> Non
     solved = solver.solve_gradients(curvature.operator(source, estimated), state, source.test())
     own = solver.quadratic(curvature.operator(source, estimated), state, source, 1)
     assert seen == [5, 5, 4, 4], "two draws per batch, once"
-    g, test = source.train().dense(), source.test().dense()
+    g, test = train_gradients(source).dense(), source.test().dense()
     inverse = reference.damped_inverse(operator.dense(), 0.1)
-    found = solver.score(source.train(), slice(0, 9), solved)
+    found = solver.score(train_gradients(source), slice(0, 9), solved)
     assert found.shape == (9, 5)
     assert torch.allclose(found, g @ inverse @ test.T, rtol=1e-8)
     assert torch.allclose(own, (g @ inverse @ g.T).diagonal(), rtol=1e-8)
@@ -103,7 +104,7 @@ def test_other_classes_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_more_gradients_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = PROBLEMS["mlp"]()
     source = CapturedSource(problem.task(memory_budget="1GB"), 0, [problem.train])
-    source.train()
+    train_gradients(source)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100))
     with pytest.raises(MemoryError, match=r"draw of another class needs .* use fewer draws"):
         ClassGaussNewton(draws=3).estimate(source)

@@ -24,6 +24,7 @@ from headwater.gradients import (
 )
 from headwater.gradients.source import CapturedSource, GradientSource, StoredSource
 from headwater.solvers import Eigenbasis
+from tests.groups import train_gradients
 from tests.problems import PROBLEMS, Problem, cross_entropy, randomised, split
 
 CURVATURES = {"K-FAC": KFAC, "EK-FAC": EKFAC}
@@ -56,7 +57,7 @@ def _padded(sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
 def _scores(source: GradientSource, curvature: KFAC) -> Tensor:
     """Return the scores of all pairs of training samples."""
     solver, operator = Eigenbasis(1e-3), _operator(source, curvature)
-    solved = solver.solve_gradients(operator, {}, source.train())
+    solved = solver.solve_gradients(operator, {}, train_gradients(source))
     start, found = 0, []
     for block in source.train_blocks():
         found.append(solver.score(block, slice(start, start + len(block)), solved))
@@ -66,7 +67,7 @@ def _scores(source: GradientSource, curvature: KFAC) -> Tensor:
 
 def _stored(source: GradientSource, folder: Path) -> StoredSource:
     """Return the same gradients from a store, which pads all of them to one length."""
-    g = source.train()
+    g = train_gradients(source)
     writer = StoreWriter(
         folder, StoreDescription("tiny", "train", "loss", "", dtype="float64"), len(g), 4
     )
@@ -134,8 +135,8 @@ def test_tables_and_transposed_weights_are_as_plain_ones(kind: str) -> None:
         source = CapturedSource(problem.task(), 0, [batch])
         operator = _operator(source, curvature)
         solver = Eigenbasis(0.1)
-        solved = solver.solve_gradients(operator, {}, source.train())
-        scores = solver.score(source.train(), slice(0, 9), solved)
+        solved = solver.solve_gradients(operator, {}, train_gradients(source))
+        scores = solver.score(train_gradients(source), slice(0, 9), solved)
         found.append((scores, operator.trace()))
         table = operator.blocks[operator.scheme.names.index("table.weight")]
         assert (table.inputs is None) == (model is other), "a table needs no V x V matrix"
@@ -166,7 +167,7 @@ def test_formed_gradients_score_as_factors_do(name: str, kind: str) -> None:
 
 def test_gradients_some_of_which_lost_their_factors_are_refused() -> None:
     problem = PROBLEMS["mlp"]()
-    g = CapturedSource(problem.task(), 0, [problem.train]).train()
+    g = train_gradients(CapturedSource(problem.task(), 0, [problem.train]))
     formed = Gradients(g.scheme, [term.formed() for term in g.terms], g.values)
     with pytest.raises(ValueError, match=r"all gradients of body\.0\.weight in one form"):
         eigenbases([g, formed])

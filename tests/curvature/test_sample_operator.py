@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from headwater.batches import SampleTable
 from headwater.curvature import Hessian
-from headwater.curvature.sample_table import SampleTable
 from tests import reference
 from tests.problems import PROBLEMS, select, split
 from tests.systems import gradients_of, row_operator

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from headwater import AttributionTask, targets
 from headwater.gradients import RULES, Dense, GradientCapture, Outer, Rule
 from tests import reference
+from tests.groups import by_group
 from tests.precision import assert_close
 from tests.problems import PROBLEMS, cross_entropy
 
@@ -194,7 +195,7 @@ def test_a_wrong_rule_is_found_out_in_a_small_part_of_the_gradient(
     capture = GradientCapture(task.bind(), task.loss)
     gradients = capture(samples(dtype))
     assert capture.without_rule == ("1.weight", "1.bias")
-    norms = [float(part.squared_norms().sum().sqrt()) for part in gradients.by_group()]
+    norms = [float(part.squared_norms().sum().sqrt()) for part in by_group(gradients)]
     assert norms[1] < 0.1 * sum(norms), "the part is not small: the test shows nothing"
 
 

@@ -16,6 +16,7 @@ from headwater.gradients import Dense, Gradients, Outer, Rows, Sum, Term, concat
 from tests.gradients.layers import LAYERS
 from tests.gradients.nets import NETS
 from tests.gradients.row import Case
+from tests.groups import by_group, widths
 from tests.precision import assert_close
 from tests.problems import split
 
@@ -129,13 +130,13 @@ def test_samples_are_selected_and_joined(case: Case, forms, close: Close) -> Non
 
 def test_groups_are_parts_of_the_whole(case: Case, forms, close: Close) -> None:
     for name, gradients in forms.items():
-        parts = gradients.by_group()
+        parts = by_group(gradients)
         for group, part in enumerate(parts):
             wanted = gradients.scheme.take(gradients.dense(), group)
             assert torch.equal(part.dense(), wanted), name
         total = torch.stack([part.inner(part) for part in parts]).sum(0)
         close(total, gradients.inner(gradients), name)
-        assert sum(gradients.widths) == gradients.dimension
+        assert sum(widths(gradients)) == gradients.dimension
 
 
 def test_squares_in_the_order_of_the_matrix(case: Case, forms, close: Close) -> None:

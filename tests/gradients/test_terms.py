@@ -25,6 +25,7 @@ from headwater.gradients.forms import added, empty
 from headwater.parameters import ParameterLayout
 from headwater.projections import Gaussian, Rademacher
 from tests import reference
+from tests.groups import widths
 from tests.precision import assert_close
 from tests.problems import PROBLEMS
 
@@ -245,7 +246,7 @@ def test_gradients_of_vectors() -> None:
         assert torch.equal(gradients.values, values)
         assert gradients.nbytes == vectors.nbytes + values.nbytes
         close(gradients.inner(gradients), vectors @ vectors.T)
-    assert (whole.widths, cut.widths) == ((7,), (3, 4))
+    assert (widths(whole), widths(cut)) == ((7,), (3, 4))
     assert torch.equal(Gradients.of_vectors(vectors).values, torch.zeros(4).double())
 
 

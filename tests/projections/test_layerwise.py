@@ -12,6 +12,7 @@ from headwater.gradients import Gradients, Matrix, Outer, concatenate
 from headwater.projections import FactGraSS, Gaussian, GraSS, Kronecker, Rademacher
 from tests import reference
 from tests import reference_projections as twins
+from tests.groups import widths
 from tests.problems import PROBLEMS, Problem, cross_entropy, randomised
 from tests.projections.samples import captured, gradients, worst_deviation
 
@@ -53,7 +54,7 @@ def test_the_product_is_that_of_the_whole_matrix(kind, name: str, keep_factors: 
     found = captured(problem, keep_factors).project(projection)
     rows = reference.per_sample_gradients(problem.model, problem.loss, problem.train)
     blocks = twins.layerwise_matrices(projection, problem.model, WHOLE.get(name, ()))
-    assert found.widths == tuple(len(block) for block in blocks)
+    assert widths(found) == tuple(len(block) for block in blocks)
     assert torch.allclose(found.dense(), rows @ torch.cat(blocks).T, rtol=1e-9, atol=1e-11)
 
 
@@ -74,7 +75,7 @@ def test_terms_of_any_form_give_what_their_matrices_give(found: Gradients, name:
         whole = twins.fitted(twins.rest_projection(projection), vectors.shape[1])
         wanted.append(vectors @ whole.T)
     projected = found.project(projection)
-    assert projected.widths == tuple(block.shape[1] for block in wanted)
+    assert widths(projected) == tuple(block.shape[1] for block in wanted)
     assert torch.allclose(projected.dense(), torch.cat(wanted, 1), rtol=1e-9, atol=1e-9)
     assert torch.equal(projected.values, found.values)
     each = [found[i : i + 1].project(projection).dense() for i in range(len(found))]
@@ -127,7 +128,7 @@ def test_every_side_of_every_layer_is_drawn_anew() -> None:
 def test_a_layer_does_not_depend_on_the_others() -> None:
     whole = captured(PROBLEMS["mlp"]()).project(Kronecker(2, 2, seed=1))
     frozen = captured(PROBLEMS["mlp with frozen layer"]()).project(Kronecker(2, 2, seed=1))
-    assert whole.widths == (4, 4, 4)
+    assert widths(whole) == (4, 4, 4)
     assert torch.allclose(whole.dense()[:, 4:], frozen.dense(), rtol=1e-12)
 
 
@@ -145,7 +146,7 @@ def test_the_bias_is_one_more_input() -> None:
 def test_blocks_survive_slicing_and_joining() -> None:
     projected = captured(PROBLEMS["mlp"]()).project(Kronecker(2, 2))
     joined = concatenate([projected[:4], projected[4:]])
-    assert joined.widths == projected.widths == (4, 4, 4)
+    assert widths(joined) == widths(projected) == (4, 4, 4)
     assert torch.equal(joined.dense(), projected.dense())
 
 

@@ -12,6 +12,7 @@ from headwater import memory, projections
 from headwater.gradients import Gradients
 from headwater.projections import Gaussian, GraSS, Rademacher, RandomMask, SparseJL
 from tests import reference_projections as twins
+from tests.groups import widths
 from tests.problems import PROBLEMS
 from tests.projections.samples import captured, gradients, worst_deviation
 
@@ -69,7 +70,7 @@ def test_gradients_of_any_form_give_what_their_vectors_give(
         projected = found.project(projection)
     assert torch.allclose(projected.dense(), wanted, rtol=1e-10, atol=1e-10)
     assert torch.equal(projected.values, found.values)
-    assert projected.widths == (projection.dimension,)
+    assert widths(projected) == (projection.dimension,)
 
 
 @pytest.mark.parametrize("name", ["mlp", "sequence", "mixed", "tied weights, linear first"])

@@ -87,7 +87,7 @@ def test_data_inf_refuses_no_damping() -> None:
 
 
 def test_data_inf_refuses_an_operator_without_rows() -> None:
-    with pytest.raises(TypeError, match="DataInf needs an operator made of rows"):
+    with pytest.raises(TypeError, match="DataInf needs an operator that is a RowOperator"):
         DataInf(damping=0.1).prepare(Matrix(torch.eye(3, dtype=torch.float64)))
 
 

@@ -133,7 +133,7 @@ def test_one_estimate_serves_all_dampings(curvature: KFAC) -> None:
 
 def test_other_operators_are_refused() -> None:
     with pytest.raises(
-        TypeError, match=r"\(KroneckerOperator\), got RowOperator; use Explicit or Conj"
+        TypeError, match="is a KroneckerOperator, got RowOperator; use Explicit or Conj"
     ):
         Eigenbasis(1.0).prepare(row_operator())
 

@@ -118,7 +118,7 @@ def test_no_curvature_and_no_damping_does_not_divide_by_zero() -> None:
 
 def test_lissa_refuses_an_operator_that_is_no_mean_over_samples() -> None:
     operator = Matrix(torch.eye(3, dtype=torch.float64))
-    with pytest.raises(TypeError, match=r"mean over samples .* got Matrix; use ConjugateGradient"):
+    with pytest.raises(TypeError, match="that is a SampleOperator, got Matrix; use Explicit"):
         LiSSA(0.1, 2.0).prepare(operator)
 
 
