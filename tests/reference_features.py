@@ -121,6 +121,31 @@ def representer_scores(
     return torch.stack(columns, 1)
 
 
+def ngrams(row: list[list[int]], longest: int) -> list[tuple]:
+    """All n-grams of a sample's sequences, each with its sequence; none across a negative number."""
+    return [
+        (which, sequence[start : start + k])
+        for which, sequence in enumerate(map(tuple, row))
+        for k in range(1, longest + 1)
+        for start in range(len(sequence) - k + 1)
+        if all(token >= 0 for token in sequence[start : start + k])
+    ]
+
+
+def bm25(train: list[list[tuple]], test: list[list[tuple]], k1: float, b: float) -> Tensor:
+    """Σ_g idf(g) f / (f + k₁(1 - b + b l/l̄)), pair by pair, from the terms of each document."""
+    mean = sum(map(len, train)) / len(train)
+
+    def weight(term: tuple, document: list[tuple]) -> float:
+        having = sum(term in other for other in train)
+        rarity = math.log(1 + (len(train) - having + 0.5) / (having + 0.5))
+        often = document.count(term)
+        return rarity * often / (often + k1 * (1 - b + b * len(document) / mean))
+
+    rows = [[sum(weight(term, one) for term in query) for query in test] for one in train]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def content_key(batch: Any, i: int, seed: int) -> int:
     """The first 64 bits of sha256 over the seed and the numbers of a sample."""
     digest = hashlib.sha256(seed.to_bytes(8, "little", signed=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from headwater.attributors.attributor import Attributor
 from headwater.attributors.method import Rows
@@ -125,7 +126,15 @@ def described(
             for kept, describe in zip(parts, describers, strict=True):
                 kept.append(describe(here))
         done += batch_size(batch)
-    return [{name: torch.cat([p[name] for p in kept]) for name in kept[0]} for kept in parts]
+    return [{name: joined([p[name] for p in kept]) for name in kept[0]} for kept in parts]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return all samples in one tensor; shorter rows of whole numbers are filled up with -1."""
+    if parts[0].ndim == 2 and not parts[0].is_floating_point():
+        width = max(part.shape[1] for part in parts)
+        parts = [pad(part, (0, width - part.shape[1]), value=-1) for part in parts]
+    return torch.cat(list(parts))
 
 
 def direction(

@@ -26,11 +26,6 @@ def row(request: pytest.FixtureRequest) -> Row:
     return TABLE[request.param]
 
 
-@pytest.fixture(scope="module")
-def problem() -> Problem:
-    return PROBLEMS["mlp"]()
-
-
 def _checkpoints(row: Row, problem: Problem) -> list[dict[str, Tensor]]:
     return [perturbed(problem.model, seed=c) for c in range(row.checkpoints)]
 
@@ -74,6 +69,7 @@ def test_every_attributor_has_a_row() -> None:
 def test_scores_equal_the_slow_twin(
     row: Row, name: str, device: torch.device, dtype: torch.dtype
 ) -> None:
+    name = row.problem if name == "mlp" else name
     problem = PROBLEMS[name]().to(dtype, device)
     attributor = _attributor(row, problem)
     if refusal := row.refusal(name, dtype):
@@ -128,7 +124,8 @@ def test_any_iterable_of_batches_will_do(row: Row, problem: Problem) -> None:
 @given(seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("name", TABLE)
 def test_permuted_samples_permute_the_scores(name: str, seed: int) -> None:
-    row, problem = TABLE[name], PROBLEMS["mlp"]()
+    row = TABLE[name]
+    problem = PROBLEMS[row.problem]()
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(problem.n, generator=generator)
     if not row.any_sample_order:
@@ -180,8 +177,8 @@ def _mean_error(row: Row, problem: Problem) -> Tensor:
 def test_float32_and_float64_agree(row: Row, device: torch.device, dtype: torch.dtype) -> None:
     """Of the same rounded numbers; so does any other dtype that is asked for."""
     narrow = torch.float32 if dtype == torch.float64 else dtype
-    problem = PROBLEMS["mlp"]().to(narrow, device)
-    if refusal := row.refusal("mlp", narrow):
+    problem = PROBLEMS[row.problem]().to(narrow, device)
+    if refusal := row.refusal(row.problem, narrow):
         with pytest.raises(ValueError, match=refusal):
             _attributor(row, problem).cache([problem.train])
         return
@@ -225,10 +222,11 @@ def test_a_cached_attributor_answers_many_times(row: Row, problem: Problem) -> N
 
 
 def test_layers_restrict_the_scores(row: Row, problem: Problem) -> None:
-    frozen = PROBLEMS["mlp"]()
+    frozen = PROBLEMS[row.problem]()
+    *_, (last, _) = frozen.model.named_children()
     for name, parameter in frozen.model.named_parameters():
-        parameter.requires_grad_(name.startswith("head"))
+        parameter.requires_grad_(name.startswith(last))
     checkpoints = _checkpoints(row, problem)
-    found = _scores(row, problem, layers=["head"])
+    found = _scores(row, problem, layers=[last])
     wanted = row.twin(frozen, [reference.at(frozen.model, c) for c in checkpoints])
     _assert_close(found, wanted, 1e-5, "layers= is not the same as freezing the others")

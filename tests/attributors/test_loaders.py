@@ -17,7 +17,7 @@ from headwater.attributors.feature_attributor import FeatureAttributor
 from headwater.attributors.trajectory_attributor import TrajectoryAttributor
 from headwater.projections import Rademacher
 from tests.laws import TABLE, Row
-from tests.problems import PROBLEMS, Problem, perturbed, select, split
+from tests.problems import Problem, perturbed, select, split
 
 
 class Counting:
@@ -35,11 +35,6 @@ class Counting:
     @property
     def whole_passes(self) -> float:
         return self.read / len(self.batches)
-
-
-@pytest.fixture
-def problem() -> Problem:
-    return PROBLEMS["mlp"]()
 
 
 @pytest.fixture(params=TABLE)

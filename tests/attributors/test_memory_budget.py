@@ -16,7 +16,7 @@ from headwater.attributors import Attributor, GradDot
 from headwater.gradients.source import GradientSource
 from headwater.gradients.spill import Allowance
 from tests.laws import TABLE, Row
-from tests.problems import PROBLEMS, Problem, perturbed, split
+from tests.problems import Problem, perturbed, split
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,11 +24,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(params=TABLE)
 def row(request: pytest.FixtureRequest) -> Row:
     return TABLE[request.param]
-
-
-@pytest.fixture
-def problem() -> Problem:
-    return PROBLEMS["mlp"]()
 
 
 def _answers(row: Row, problem: Problem, **task: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,12 +13,7 @@ from headwater.curvature import EmpiricalFisher, MarginGaussNewton
 from headwater.projections import Rademacher
 from headwater.solvers import ConjugateGradient, Explicit, Woodbury
 from tests.laws import TABLE, Row
-from tests.problems import PROBLEMS, Problem, cross_entropy, perturbed, select, split
-
-
-@pytest.fixture
-def problem() -> Problem:
-    return PROBLEMS["mlp"]()
+from tests.problems import Problem, cross_entropy, perturbed, select, split
 
 
 @pytest.fixture(params=TABLE)
@@ -108,6 +103,8 @@ def test_a_nan_names_the_sample_in_the_data(
     attributor: Attributor, problem: Problem, size: int
 ) -> None:
     x = problem.train[0].clone()
+    if not x.is_floating_point():
+        pytest.skip("tokens are finite")
     x[7, 1] = torch.nan
     with pytest.raises(ValueError, match="must be finite, got NaN or infinity at sample 7;"):
         attributor.cache(split((x, problem.train[1]), size))

@@ -60,8 +60,7 @@ def _scores(
     return out
 
 
-def test_scores_from_stores_are_the_same(row: Row, tmp_path: Path) -> None:
-    problem = PROBLEMS["mlp"]()
+def test_scores_from_stores_are_the_same(row: Row, problem: Problem, tmp_path: Path) -> None:
     checkpoints = [perturbed(problem.model, c) for c in range(row.checkpoints)]
     attributor = row.attributor(problem, checkpoints)
     sources = _from_stores(attributor, problem, tmp_path)
@@ -140,8 +139,7 @@ def test_the_factors_of_what_was_formed_are_captured_anew(tmp_path: Path) -> Non
     assert next(kept.factor_blocks()) is not None
 
 
-def test_some_test_samples_are_some_columns(row: Row) -> None:
-    problem = PROBLEMS["mlp"]()
+def test_some_test_samples_are_some_columns(row: Row, problem: Problem) -> None:
     checkpoints = [perturbed(problem.model, c) for c in range(row.checkpoints)]
     attributor = row.attributor(problem, checkpoints)
     sources = sources_of(attributor, [problem.train], split(problem.test, 2))

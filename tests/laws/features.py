@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.attributors import (
+    BM25,
     RPS,
     FeatureSimilarity,
     KNNShapley,
@@ -48,6 +49,15 @@ def _random(problem: Problem, _: nn.Module) -> Tensor:
         for batch in (problem.train, problem.test)
     )
     return torch.tensor([[slow.mixed(a, b) for b in columns] for a in rows], dtype=torch.float64)
+
+
+def _bm25(problem: Problem, _: nn.Module) -> Tensor:
+    """Of sentences, all of whose tokens up to the last with a label have one."""
+    documents = []
+    for tokens, labels in (problem.train, problem.test):
+        sides = tokens.masked_fill(labels < 0, -1).tolist(), labels.tolist()
+        documents.append([slow.ngrams(list(row), 2) for row in zip(*sides, strict=True)])
+    return slow.bm25(*documents, 1.2, 0.6)
 
 
 def _losses(problem: Problem, model: nn.Module) -> Tensor:
@@ -124,6 +134,18 @@ TABLE = {
         informed=False,
         suspects=False,
         refuses=ONE_ROW,
+    ),
+    "BM25": Row(
+        BM25,
+        lambda task, *_: BM25(task, n=2, k1=1.2, b=0.6),
+        _signed(_bm25),
+        problem="padded language model",
+        informed=False,
+        suspects=False,
+        refuses=dict.fromkeys(
+            ("mlp", "shared linear", "weight outside", "mlp with frozen layer", "conv net"),
+            "BM25 needs tokens, whole numbers",
+        ),
     ),
     "LossOnly": Row(
         LossOnly,

@@ -33,6 +33,7 @@ class Row:
         make: makes it for a task, the order its checkpoints come in, and a damping.
         twin: the scores by loops and dense matrices, from the models at the checkpoints.
         checkpoints: how many the laws are tested with.
+        problem: what the laws are tested on.
         margin: whether it explains the margin only.
         any_order: whether permuted checkpoints must give the same scores.
         any_sample_order: whether permuted training samples must permute the scores (not where labels
@@ -49,6 +50,7 @@ class Row:
     make: Callable[[AttributionTask, Sequence[int], float], Attributor]
     twin: Twin
     checkpoints: int = 1
+    problem: str = "mlp"
     margin: bool = False
     any_order: bool = True
     any_sample_order: bool = True
