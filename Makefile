@@ -24,11 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]'
 	touch $@
 
-benchmark: $(STAMP) ## Run every stage that is out of date and show the tables
-	$(BIN)/python -m pipelines.benchmark
+benchmark: $(STAMP) ## Run every stage that is out of date and show the tables; SETTINGS="NAME ..." for others
+	$(BIN)/python -m pipelines.benchmark $(SETTINGS:%=settings/%/dvc.yaml)
 
-status: $(STAMP) ## Say what is out of date and why, and what it will cost
-	$(BIN)/python -m pipelines.status
+status: $(STAMP) ## Say what is out of date and why, and what it will cost; SETTINGS as above
+	$(BIN)/python -m pipelines.status $(SETTINGS:%=settings/%/dvc.yaml)
 
 smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
 	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m tests.smoke

@@ -87,7 +87,7 @@ def _rows(cells: list[list[str]]) -> list[str]:
     ]
 
 
-def _cells(results: dict[str, Any]) -> list[list[str]]:
+def _cells(results: dict[str, Any], mark: str = "**{}**") -> list[list[str]]:
     """Return the table of one setting, best LDS first, infeasible methods last."""
     methods: dict[str, Any] = results["methods"]
     metrics = [m for m in METRICS if any(m in found for found in methods.values())]
@@ -100,7 +100,11 @@ def _cells(results: dict[str, Any]) -> list[list[str]]:
             continue
         seconds = f"{found['gradient_seconds']} + {found['method_seconds']}"
         cells.append(
-            [f"**{name}**" if name in best else name, found["function"], str(found["checkpoints"])]
+            [
+                mark.format(name) if name in best else name,
+                found["function"],
+                str(found["checkpoints"]),
+            ]
             + [_damping(found["damping"])]
             + [_interval(found[m]) if m in found else "-" for m in metrics]
             + [seconds, str(found["peak_memory_mb"])]
@@ -126,7 +130,7 @@ def show(setting: str, record: dict[str, Any]) -> None:
     console = Console()
     console.width = max(console.width, WIDTH)  # a log has no width of its own
     ceilings = ", ".join(f"{f} {_interval(c)}" for f, c in record["noise_ceiling"].items())
-    head, *body = _cells(record)
+    head, *body = _cells(record, mark="[bold]{}[/bold]")
     table = Table(*head, title=f"{setting}   (noise ceiling of LDS: {ceilings})")
     for line in body:
         table.add_row(*line)
