@@ -21,6 +21,7 @@ def of_settings(params, *names):
         for thing in params[group].values():
             if "only" in thing:
                 thing["only"] = [name for name in thing["only"] if name in names]
+        params[group] = {k: v for k, v in params[group].items() if v.get("only", names)}
     return params
 
 
