@@ -1,4 +1,4 @@
-"""The Python blocks of README.md and docs/*.md run, in order, in one namespace a file."""
+"""The Python blocks of README.md, CONTRIBUTING.md and docs/*.md run, in order, in one namespace a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-FILES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+FILES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
