@@ -35,7 +35,7 @@ def test_a_star_imports_all_methods() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one of DataValueEmbedding, .*, got 'Trak': correct"):
+    with pytest.raises(ValueError, match=r"one of BM25, .*, got 'Trak': correct"):
         module_of("Trak")
     with pytest.raises(AttributeError, match="no attribute 'Trak'"):
         _ = attributors.Trak

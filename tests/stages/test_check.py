@@ -70,7 +70,7 @@ BAD = {
         ("settings", "mnist-lr", "train", "early", "epochs"), [3, 21],
         "settings.mnist-lr.train.early: epochs must ascend from 1 to the end of mnist-lr after 20",
     ),
-    "unknown attributor": (("methods", "trak-1", "attributor"), "TRAKK", "must be one of Data"),
+    "unknown attributor": (("methods", "trak-1", "attributor"), "TRAKK", "must be one of BM25"),
     "unknown solver": (("methods", "fisher-1", "solver", "kind"), "Woodbry", "must be one of Con"),
     "no class": (("methods", "trak-1", "attributor"), "os:getcwd", "import path package.module:Class"),
     "no module": (("methods", "trak-1", "attributor"), "no.where:X", "No module named 'no'"),
