@@ -195,7 +195,6 @@ def _can_be_explicit(module: nn.MultiheadAttention) -> bool:
 
 
 def _rows(parameter: Tensor, rows: tuple[int, int]) -> Tensor:
-    """Return some rows of a parameter; all of them are the parameter itself."""
     start, stop = rows
     return parameter if stop - start == len(parameter) else parameter[start:stop]
 

@@ -248,7 +248,6 @@ class _Leaf:
 
 
 def _children(batch: Batch) -> dict[Any, Any] | None:
-    """Return the parts of a batch by key, None for a leaf."""
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
     if isinstance(batch, Mapping):
@@ -259,7 +258,6 @@ def _children(batch: Batch) -> dict[Any, Any] | None:
 
 
 def _rebuilt(batch: Batch, children: dict[Any, Any]) -> Batch:
-    """Return a batch of the same type with other parts."""
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         return dataclasses.replace(batch, **children)
     if isinstance(batch, (dict, UserDict)):
@@ -282,6 +280,5 @@ def _rebuilt(batch: Batch, children: dict[Any, Any]) -> Batch:
 
 
 def _bytes(t: Tensor) -> Any:
-    """Return the bits of a tensor, row after row."""
     rows = t.detach().cpu().contiguous()  # whatever stride it says a single number has
     return rows.as_strided((rows.numel(),), (1,)).view(torch.uint8).numpy()

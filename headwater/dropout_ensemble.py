@@ -127,5 +127,4 @@ def _keys(names: Mapping[str, str], seed: int, mask: int) -> dict[str, Tensor]:
 def _load(
     checkpoint: Checkpoint, model: nn.Module, keys: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Load a checkpoint of the original model, and add the keys of a mask."""
     return {**load_checkpoint(checkpoint, model), **keys}

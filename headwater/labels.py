@@ -150,7 +150,6 @@ def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Ten
 
 
 def _entries(batch: Batch) -> dict[str, Any]:
-    """Return the entries of a mapping, or the labels of a tuple."""
     if isinstance(batch, Mapping):
         return dict(batch)
     known = isinstance(batch, (tuple, list)) and len(batch) > 1

@@ -205,7 +205,6 @@ def _ends(loader: Iterable[Batch]) -> _Found:
 
 
 def _fetched(loader: DataLoader[Any], places: Any) -> Batch:
-    """Return the batch of some places of a data set, as its loader does."""
     data: Any = loader.dataset
     if loader.batch_sampler is None:
         return loader.collate_fn(data[places])
@@ -215,7 +214,6 @@ def _fetched(loader: DataLoader[Any], places: Any) -> Batch:
 
 
 def _sample(batches: list[Batch], row: int) -> str | None:
-    """Return the fingerprint of one sample of the first batch, None if there is no batch."""
     for batch in batches:
         start = row % batch_size(batch)
         return fingerprint(select(batch, slice(start, start + 1)))

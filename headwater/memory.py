@@ -129,7 +129,6 @@ def row_blocks(
 
 
 def _folders(groups: str, controller: str, top: Path) -> list[Path]:
-    """Return the folders of a process's group and of those above it."""
     parts: list[str] = []
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)

@@ -80,7 +80,6 @@ def _names(output: Any) -> Iterable[Any]:
 
 
 def _replaced(output: Any, entries: Mapping[Any, Any]) -> Any:
-    """Return a copy of an output with some other entries."""
     if dataclasses.is_dataclass(output):
         return dataclasses.replace(output, **entries)  # type: ignore[type-var]
     if hasattr(output, "_replace"):  # a named tuple

@@ -14,15 +14,8 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import ExitStack
 from typing import TypeVar
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,21 +41,16 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+               bars.TimeElapsedColumn(), bars.TimeRemainingColumn())  # fmt: skip
     start = time.monotonic()
     with ExitStack() as stack:
-        bar: Progress | None = None
+        bar: bars.Progress | None = None
         for done, item in enumerate(items, 1):
             yield item
             if bar is None and time.monotonic() - start > QUIET_SECONDS:
                 console = Console(stderr=True)  # stdout is for results
-                bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+                bar = stack.enter_context(bars.Progress(*columns, console=console, transient=True))
                 task = bar.add_task(description, total=total)
             if bar is not None:
                 bar.update(task, completed=done)

@@ -130,7 +130,6 @@ class Attributor(Method):
         return self_scores(self, self._sources, self._states).to(torch.float32)
 
     def _cached(self, train_loader: Iterable[Batch], check: Check) -> LoadedData:
-        """Return the data that `cache` has seen, if this is it."""
         if not self._sources:
             raise ValueError(
                 "cache must be called first, got no training data; call cache(train_loader)"

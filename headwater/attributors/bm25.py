@@ -56,8 +56,8 @@ class BM25(DirectedAttributor):
     def solve(self, source: GradientSource, state: State) -> State:
         """Return {"scores": d · v (n, m)}."""
         weights, counts = self._matrices(state, self.tests(source))
-        scores = torch.from_numpy((weights @ counts.T).toarray())
-        return {"scores": scores.mul_(float(state["direction"]))}
+        scores = (weights @ counts.T).toarray() * float(state["direction"])
+        return {"scores": torch.from_numpy(scores)}
 
     def solved_width(self, source: GradientSource) -> int:
         """Return n: the scores of all training samples."""

@@ -72,7 +72,6 @@ class FeatureReader:
         return found
 
     def _last_call(self, batch: Batch) -> tuple[Features | None, dict[str, nn.Linear]]:
-        """Return the last call of one of the layers that may be meant, and these."""
         candidates = _linear_modules(self.model.module, self.layer)
         last: Features | None = None
 
@@ -122,7 +121,6 @@ def values_at(
 
 
 def _linear_modules(module: nn.Module, layer: str | None) -> dict[str, nn.Linear]:
-    """Return the named Linear module, or all of them."""
     linear = {name: m for name, m in module.named_modules() if isinstance(m, nn.Linear)}
     if not linear:
         raise ValueError(

@@ -234,7 +234,6 @@ class InfluenceFunction(GradientAttributor):
         return torch.ones_like(scale) if self.weights == "averaged" else scale
 
     def _damped(self, source: GradientSource, state: State) -> tuple[Solver, LinearOperator]:
-        """Return the solver, with its damping as a number, and C at one checkpoint."""
         operator = self.curvature.operator(source, state)
         if not self.solver.is_relative:
             return self.solver, operator

@@ -87,7 +87,6 @@ class KNNShapley(DirectedAttributor):
     def _blocks(
         self, train: Mapping[str, Tensor], test: Mapping[str, Tensor]
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (test samples, v (b, n)), a block of test samples at a time."""
         centre = train["feature"].to(torch.float64).mean(0)
         x, tests = (side["feature"].to(torch.float64) - centre for side in (train, test))
         for rows in row_blocks(len(tests), len(x), x.device):
@@ -114,7 +113,6 @@ def neighbour_shapley(distance: Tensor, matches: Tensor, neighbours: int) -> Ten
 
 
 def _flat_inputs(batch: Batch) -> Tensor:
-    """Return all tensors but the labels, one row per sample."""
     labels, dtype = labels_of(batch), torch.get_default_dtype()
     inputs = [t for t in sample_tensors(batch) if t is not labels]
     kept = [t if t.is_floating_point() else t.to(dtype) for t in inputs]

@@ -122,7 +122,6 @@ class RPS(FeatureAttributor):
         return -(slopes * state["alpha"]).sum(1) * x.square().sum(1)
 
     def _rows(self, found: Features) -> Tensor:
-        """Return x, (n, d), or (n, d + 1) with a bias."""
         x = found.inputs.to(torch.float64)
         if self.normalize:
             x = normalize(x, dim=1)

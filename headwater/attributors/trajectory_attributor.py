@@ -162,7 +162,6 @@ class TrajectoryAttributor(Attributor):
 
 
 def _rows_of(step: Step, n: int) -> Tensor:
-    """Return the samples of a step in ascending order, int64 (b,)."""
     if step.rows is None:
         return torch.arange(n)
     rows = step.rows.to("cpu", torch.int64).sort().values

@@ -105,7 +105,6 @@ def soft_threshold(scores: NDArray[np.float32], fraction: float) -> None:
 
 
 def _margin_of(task: AttributionTask, method: str) -> SampleFunction:
-    """Return the target of a task, unless it is the loss."""
     if task.target is task.loss:
         raise ValueError(
             f"{method} explains the margin of the loss, got a task that explains the loss itself; pass "

@@ -201,7 +201,6 @@ class _Sums:
 
 
 def _check_size(block: Gradients) -> None:
-    """Refuse factors that would not fit, before they are made."""
     outer = [term.matrix for term in block.terms if isinstance(term, Outer)]
     tables = [term.matrix for term in block.terms if isinstance(term, Rows)]
     numbers = sum(m.d_out**2 + m.columns**2 for m in outer)

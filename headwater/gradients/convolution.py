@@ -49,7 +49,6 @@ def _windows(module: _ConvNd, x: Tensor, lead: torch.Size) -> Tensor:
 
 
 def _padded(module: _ConvNd, x: Tensor) -> Tensor:
-    """Return the input with the module's padding, of any mode."""
     if module.padding == "same":
         # One more at the end where the whole is odd, as the module itself pads.
         around = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]

@@ -74,7 +74,6 @@ def _use(name: str, module: nn.Module, model: nn.Module, names: Mapping[int, str
 
 
 def _home(name: str, uses: Mapping[str, list[Use]], rules: Mapping[str, Rule]) -> str:
-    """Return what all parameters of a group have in common."""
     if name not in uses:
         return f"module {name.rpartition('.')[0]}"
     weights, biases = ({getattr(use, side) for use in uses[name]} for side in ("weight", "bias"))

@@ -183,5 +183,4 @@ def telling(model: BoundModel, function: SampleFunction, batch: Batch, first_row
 
 
 def _shapes(batch: Batch) -> list[tuple[int, ...]]:
-    """Return the shape of one sample in each tensor."""
     return [tuple(t.shape[1:]) for t in sample_tensors(batch)]

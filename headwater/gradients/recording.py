@@ -164,7 +164,6 @@ def record(
 
 
 def _spread(t: Tensor, n: int) -> Tensor:
-    """Return n copies of what belongs to all samples, (1, ...) or (...) as (n, ...)."""
     single = t if t.shape[0] == 1 else t[None]
     return single.expand(n, *single.shape[1:])
 

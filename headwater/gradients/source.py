@@ -237,7 +237,6 @@ class StoredSource(GradientSource):
 
 
 def _between(batches: Iterable[Batch], samples: slice) -> Iterator[Batch]:
-    """Yield what batches hold of some samples, numbered over all of them."""
     first = 0
     for batch in batches:
         size = batch_size(batch)

@@ -155,5 +155,4 @@ class _Pending:
 
 
 def _width(gradients: Gradients) -> int:
-    """Return how many numbers are kept per sample."""
     return max(1, gradients.nbytes // max(1, len(gradients) * gradients.dtype.itemsize))

@@ -118,7 +118,6 @@ class GradientStore:
         return self._like.with_tensors(tensors)
 
     def _sums(self, b: int) -> dict[str, int]:
-        """Return the checksum of each tensor of a block."""
         return json.loads((self.path / "blocks" / f"{b}.json").read_text())
 
     def _tensor(self, name: str, b: int, crc: int) -> Tensor:

@@ -121,7 +121,6 @@ class StoreWriter:
         os.replace(partial, mark)
 
     def _write(self, name: str, tensor: Tensor, rows: slice) -> int:
-        """Write one tensor of a block; return the checksum of its bytes."""
         array = self._group[name]
         wanted = (rows.stop - rows.start, *array.shape[1:])
         if tuple(tensor.shape) != wanted:
@@ -136,7 +135,6 @@ class StoreWriter:
         return checksum(chunk(self.path, name, rows.start // self.block, array)[: len(data)])
 
     def _mark(self, start: int) -> Path:
-        """Return the file that says that the block of a first sample is complete."""
         return self._marks / f"{start // self.block}.json"
 
     def _create(self, first: Gradients) -> zarr.Group:

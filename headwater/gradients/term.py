@@ -170,7 +170,6 @@ class Term(ABC):
         return found.square()
 
     def _blocks(self) -> Iterator[Self]:
-        """Yield a few samples after the other, such that their formed gradients fit."""
         count = max(1, len(self))  # one block, an empty one, of no samples
         for rows in row_blocks(count, self.width, self.device, numbers=LARGE):
             yield self[rows]

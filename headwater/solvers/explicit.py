@@ -109,7 +109,6 @@ class Explicit(DirectSolver):
         return solved
 
     def _scheme(self, operator: LinearOperator) -> Scheme:
-        """Return the blocks as groups of parameters."""
         p, sizes = operator.size, self.blocks
         if isinstance(sizes, str):
             if not isinstance(operator, RowOperator):

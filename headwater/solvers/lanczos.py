@@ -193,7 +193,6 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
 
 
 def _random_unit(basis: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a random unit vector orthogonal to the rows of basis."""
     drawn = torch.randn(basis.shape[1], generator=generator, dtype=torch.float64)
     unit = _unit(drawn.to(basis.device, basis.dtype))
     return _unit(_orthogonal(_unit(_orthogonal(unit, basis)), basis))

@@ -100,7 +100,6 @@ class LiSSA(Solver):
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
-        """Return the curvature of one mini-batch."""
         if self.batch_size >= operator.n:
             return operator
         drawn = torch.randperm(operator.n, generator=generator)[: self.batch_size]

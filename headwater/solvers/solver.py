@@ -181,7 +181,6 @@ def with_residual(
 
 
 def _formed_blocks(test: Gradients) -> Iterator[Tensor]:
-    """Yield gradients as vectors, (b, p), one block at least."""
     m, p = len(test), test.dimension
     advice = "attribute fewer test samples at a time, or use Woodbury, Eigenbasis or a projection"
     what = f"a solution for each of {m:,} test samples and {p:,} parameters"
@@ -191,7 +190,6 @@ def _formed_blocks(test: Gradients) -> Iterator[Tensor]:
 
 
 def _report(solution: Solution) -> None:
-    """Say how many solutions did not converge, and by how much."""
     failed = ~solution.converged
     if bool(failed.any()):
         log.warning(
