@@ -1,4 +1,4 @@
-"""The Python blocks of README.md, CONTRIBUTING.md and docs/*.md run, in order, in one namespace a file."""
+"""The Python blocks of README.md, CONTRIBUTING.md and docs/*.md run, in one namespace a file."""
 
 from __future__ import annotations
 

@@ -110,8 +110,7 @@ def _sequences(batch: Batch) -> dict[str, Tensor]:
     found, counted = {"tokens": tokens}, counted_positions(batch)
     if isinstance(labels, Tensor) and not labels.is_floating_point():
         found["labels"] = labels.reshape(len(labels), -1)
-    if counted is None:
-        return found
-    return {
-        k: t.masked_fill(~counted, -1) if t.shape == counted.shape else t for k, t in found.items()
-    }
+    if counted is not None:
+        masked = [name for name, t in found.items() if t.shape == counted.shape]
+        found |= {name: found[name].masked_fill(~counted, -1) for name in masked}
+    return found
