@@ -32,7 +32,7 @@ LOW_IS_GOOD = ("brittleness",)
 
 def labels(record: dict[str, Any]) -> dict[str, str]:
     """Return the title of each metric by name, those of removal included where there are any."""
-    return {**METRICS, **record.get("removal", {}).get("labels", {})}
+    return {**METRICS, **dict(record.get("removal", {}).get("labels", ()))}
 
 
 def seconds_of(found: dict[str, Any]) -> float:

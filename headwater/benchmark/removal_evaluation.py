@@ -36,11 +36,11 @@ class RemovalEvaluation:
     bootstrap: Mapping[str, Any]
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Return the title of each metric of `of`, by name; names are fit for ``dvc metrics``."""
+    def labels(self) -> list[tuple[str, str]]:
+        """Return (name, title) of each metric of `of`, in order; names are fit for ``dvc metrics``."""
         percents = [f"{100 * share:g}" for share in self._shares]
-        found = {f"qld_{p.replace('.', '_')}pct": f"QLD {p} %" for p in percents}
-        return found | ({"brittleness": "brittleness"} if self.design["largest"] else {})
+        found = [(f"qld_{p.replace('.', '_')}pct", f"QLD {p} %") for p in percents]
+        return found + ([("brittleness", "brittleness")] if self.design["largest"] else [])
 
     def record(self) -> dict[str, Any]:
         """Return what all methods share: queries, shares, and the curve of random removal."""
@@ -56,6 +56,7 @@ class RemovalEvaluation:
     def of(self, method: str) -> dict[str, Any]:
         """Return {metric: estimate, "removal": {"curve", "right", "flipped"}} of a method.
 
+        The curve is of the loss, whatever function the method explains, so that methods compare.
         `right` counts the queries that the full model gets right, `flipped` those of them that bisection
         flipped; without any there is no brittleness.
         """
@@ -63,9 +64,11 @@ class RemovalEvaluation:
         full = self.loss[self.design["full"]][:, queries]
         random = self.loss[np.asarray(self.design["random"])][:, :, queries]
         top = self.loss[np.asarray(self.design["methods"][method]["top"]), queries]
-        pairs = zip(self.labels, top, random, strict=False)
         found: dict[str, Any] = {
-            name: as_record(query_loss_difference(t, r, **self.bootstrap)) for name, t, r in pairs
+            name: as_record(query_loss_difference(without_top, without_random, **self.bootstrap))
+            for (name, _), without_top, without_random in zip(
+                self.labels, top, random, strict=False
+            )
         }
         removal: dict[str, Any] = {"curve": self._curve(top, full)}
         if self.design["largest"]:

@@ -52,4 +52,5 @@ def brittleness(shares: Any, largest: float, **bootstrap: Any) -> Estimate:
     found = as_array("shares", shares, 1).astype(np.float64)
     if not (counted := found[~np.isnan(found)]).size:
         raise ValueError("shares must hold a query that is right to begin with, got none: ask more")
-    return query_loss_difference(np.minimum(counted, largest)[None], 0 * counted[None], **bootstrap)
+    shares = np.minimum(counted, largest)[None]
+    return query_loss_difference(shares, np.zeros_like(shares), **bootstrap)
