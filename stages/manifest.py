@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from headwater.benchmark.settings import get_setting
 from stages.problem import file_hash
 
-__all__ = ["Model", "manifest_of"]
+__all__ = ["Model", "manifest_of", "with_states"]
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,26 @@ class Model:
         return f"{self.seed}-{self.digest}"
 
 
-def manifest_of(
-    setting: str, train: Path, models: Sequence[Model], states: Sequence[Path] = ()
-) -> dict[str, Any]:
-    """Return what says which models were trained, how, and on what.
+def manifest_of(setting: str, train: Path, models: Sequence[Model]) -> dict[str, Any]:
+    """Return what says which models there are, how they are trained, and on what.
 
     Args:
         setting: a name or an import path.
         train: the file of the training samples.
         models: in the order of the arrays of their outputs.
-        states: their files; none where states were not kept, since seed and subset make them again.
     """
-    listed: list[dict[str, Any]] = [{"seed": m.seed, "subset": m.digest} for m in models]
-    for entry, path in zip(listed, states, strict=bool(states)):
-        entry |= {"file": path.name, "sha256": file_hash(path)}
-    recipe = get_setting(setting).recipe
-    return {
-        "setting": setting,
-        "recipe": _said(recipe),
-        "train": file_hash(train),
-        "models": listed,
-    }
+    listed = [{"seed": m.seed, "subset": m.digest} for m in models]
+    recipe = _said(get_setting(setting).recipe)
+    return {"setting": setting, "recipe": recipe, "train": file_hash(train), "models": listed}
+
+
+def with_states(manifest: dict[str, Any], states: Sequence[Path]) -> dict[str, Any]:
+    """Return a manifest with the file of each model's parameters, and its hash."""
+    models = [
+        {**model, "file": path.name, "sha256": file_hash(path)}
+        for model, path in zip(manifest["models"], states, strict=True)
+    ]
+    return {**manifest, "models": models}
 
 
 def _said(value: Any) -> Any:

@@ -90,12 +90,13 @@ Train = dict[Name, Family]
 
 
 class Truth(Row):
-    """What is retrained."""
+    """What is retrained, or taken from truth/SETTING where `committed` is the digest of that folder."""
 
     subsets: Annotated[int, Field(ge=3)]
     fraction: Fraction
     repeats: Annotated[int, Field(ge=2)]
     leave_one_out: Annotated[int, Field(ge=0)] = 0
+    committed: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
 
 
 class Removal(Row):

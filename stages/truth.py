@@ -37,10 +37,19 @@ def main(row: TruthRow, setting: str, *, models: Path, data: Path, out: Path) ->
         with atomic(out / kind) as partial:
             partial.mkdir()
             manifest = load_json(models / kind / "manifest.json")
-            save_json(partial / "manifest.json", {**manifest, "test": file_hash(data)})
+            committed, test = manifest.pop("committed", None), file_hash(data)
+            if manifest.get("test", test) != test:
+                raise ValueError(
+                    f"committed outputs must be of the test samples {data}, got others: remove "
+                    "`committed` from params.yaml to retrain"
+                )
+            save_json(partial / "manifest.json", {**manifest, "test": test})
             if not manifest["models"]:
                 continue
-            shutil.copyfile(models / kind / design, partial / design)
+            for name in (design, *(f"{t}.npy" for t in TARGETS if committed)):
+                shutil.copyfile(models / kind / name, partial / name)
+            if committed:
+                continue
             kept = get_setting(manifest["setting"])
             files = sorted((models / kind).glob("model-*.safetensors"))
             values = [
