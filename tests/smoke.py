@@ -1,4 +1,4 @@
-"""Run the whole graph on small settings, in a throw-away copy: ``python -m tests.smoke``."""
+"""Run the whole graph on small sizes, in a throw-away copy: ``python -m tests.smoke``."""
 
 import os
 import shutil
@@ -37,12 +37,13 @@ def main() -> int:
     return subprocess.call(command, cwd=root / _FOLDER, env=variables)
 
 
-def copy_project(root: Path, folder: Path) -> None:
+def copy_project(root: Path, folder: Path, params: Path = Path(_SMALL)) -> None:
     """Make a fresh DVC repository with a cache of its own from the project's files.
 
     Args:
         root: The repository.
         folder: Where the copy goes; whatever was there is removed.
+        params: In the repository, what its params.yaml is.
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / ".dvc").mkdir(parents=True)
@@ -51,7 +52,7 @@ def copy_project(root: Path, folder: Path) -> None:
             shutil.copytree(root / name, folder / name, ignore=_NOT_COPIED)
         else:
             shutil.copy2(root / name, folder / name)
-    shutil.copy2(root / _SMALL, folder / "params.yaml")
+    shutil.copy2(root / params, folder / "params.yaml")
     shutil.copy2(root / ".dvc" / "config", folder / ".dvc" / "config")
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     wanted = yaml.safe_load((folder / "params.yaml").read_text())["settings"]

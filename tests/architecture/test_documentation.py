@@ -11,17 +11,16 @@ from tests.architecture.imports import ROOT
 BOARDS = sorted(ROOT.glob("results/*/leaderboard.md"))
 
 
-def test_the_readme_shows_the_committed_leaderboards():
+def test_the_readme_shows_the_committed_results():
     spec = importlib.util.spec_from_file_location("readme", ROOT / "results" / "readme.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     readme = (ROOT / "README.md").read_text()
-    boards = [board.read_text() for board in BOARDS]
-    assert tool.with_tables(readme, boards) == readme, "run `make results`"
+    assert tool.with_results(readme, tool.summaries(ROOT)) == readme, "run `make results`"
 
 
 def test_the_leaderboards_are_those_of_the_committed_metrics():
-    assert {board.parent.name for board in BOARDS} == {"mnist-lr", "mnist-mlp"}
+    assert {board.parent.name for board in BOARDS} >= {"mnist-lr", "mnist-mlp"}
     for board in BOARDS:
         record = json.loads((board.parent / "metrics.json").read_text())
         assert board.read_text() == leaderboard(board.parent.name, record)

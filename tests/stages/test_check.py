@@ -25,7 +25,7 @@ def of_settings(params, *names):
 
 
 PARAMS = of_settings(yaml.safe_load((ROOT / "params.yaml").read_text()), "mnist-lr", "mnist-mlp")
-SMALL = yaml.safe_load((ROOT / "params.smoke.yaml").read_text())
+SMALL = yaml.safe_load((ROOT / "tests/stages/params.yaml").read_text())
 
 
 def check(folder, params):
@@ -35,7 +35,7 @@ def check(folder, params):
     check_params(load_params(path), {"mnist-lr", "mnist-mlp"})
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml"])
+@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml", "tests/stages/params.yaml"])
 def test_the_committed_files_are_right(name):
     params = load_params(ROOT / name)
     check_params(params, set(params.settings))

@@ -58,7 +58,7 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
         "report",
         "summary@mnist-lr",
     }
-    assert changed(before, workspace.locked()) == {*own, "evaluate", "report"}
+    assert changed(before, workspace.locked()) == {*own, "evaluate"}
     assert metrics(workspace, "gauss-newton-2")["damping"] == 0.02
 
 

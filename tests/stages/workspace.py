@@ -14,6 +14,7 @@ import yaml
 from tests.smoke import copy_project
 
 ROOT = Path(__file__).parents[2]
+PARAMS = Path("tests/stages/params.yaml")
 
 
 class Workspace:
@@ -25,7 +26,7 @@ class Workspace:
     @classmethod
     def make(cls, folder: Path) -> Workspace:
         """Copy the project's sources into a folder, with the smoke configuration."""
-        copy_project(ROOT, folder)
+        copy_project(ROOT, folder, PARAMS)
         return cls(folder)
 
     def copy(self, folder: Path) -> Workspace:
