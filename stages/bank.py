@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headwater.benchmark.recipes import Checkpoint
 from headwater.benchmark.retraining import Job, evaluate_targets, train_many
-from headwater.benchmark.retraining.removal import predicts_labels
+from headwater.benchmark.retraining.evaluation import predicts_labels
 from headwater.benchmark.settings import get_setting
 from headwater.progress import track
 from stages.files import save_array

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from headwater.benchmark.evaluation import Evaluation
 from headwater.benchmark.leaderboard import labels
-from headwater.benchmark.removal_evaluation import RemovalEvaluation
+from headwater.benchmark.removal.evaluation import RemovalEvaluation
 from headwater.progress import track
 from stages.files import atomic, load_json, save_json
 from stages.params import TARGETS, Method, Metrics

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.benchmark.retraining.removal import most_helpful, next_count, without_first
+from headwater.benchmark.removal.design import most_helpful, next_count, without_first
 from headwater.benchmark.training import derive_seed
 from stages.bank import COLUMNS, Bank
 from stages.device import resolve_device

@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater.benchmark.figures import draw_bars, draw_cost
 from headwater.benchmark.leaderboard import METRICS, leaderboard, seconds_of
-from headwater.benchmark.removal_figure import draw_removal
+from headwater.benchmark.removal.figure import draw_removal
 from stages.files import atomic, load_json, save_json
 
 

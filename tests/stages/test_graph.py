@@ -54,6 +54,7 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
     assert {name.rpartition(":")[2] for name in ran} == {
         *own,
+        "removal",
         "evaluate",
         "report",
         "summary@mnist-lr",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.benchmark.evaluation import as_record
-from headwater.benchmark.retraining.removal import flip_share
+from headwater.benchmark.removal.design import flip_share
 from headwater.metrics import brittleness, query_loss_difference, removal_curve
 
 __all__ = ["RemovalEvaluation"]

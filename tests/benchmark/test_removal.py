@@ -10,16 +10,15 @@ from torch import nn
 from headwater import AttributionTask, targets
 from headwater.attributors import GradDot
 from headwater.benchmark.recipes import Recipe
-from headwater.benchmark.removal_evaluation import RemovalEvaluation
-from headwater.benchmark.retraining import evaluate_targets
-from headwater.benchmark.retraining.removal import (
+from headwater.benchmark.removal.design import (
     SIGNS,
     flip_share,
     most_helpful,
     next_count,
-    predicts_labels,
     without_first,
 )
+from headwater.benchmark.removal.evaluation import RemovalEvaluation
+from headwater.benchmark.retraining.evaluation import evaluate_targets, predicts_labels
 from headwater.benchmark.settings import get_setting
 from headwater.benchmark.settings.setting import Setting
 from headwater.benchmark.training import train_model

@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from headwater.labels import IGNORED, labelled_logits
-
-__all__ = ["SIGNS", "flip_share", "most_helpful", "next_count", "predicts_labels", "without_first"]
+__all__ = ["SIGNS", "flip_share", "most_helpful", "next_count", "without_first"]
 
 SIGNS = {"loss": -1, "margin": 1, "logit": 1, "log_probability": 1}
 """Which way a function of a setting's targets moves when a prediction gets better."""
@@ -102,9 +99,3 @@ def flip_share(known: Mapping[int, bool], largest: int, n_train: int) -> float:
         return np.nan
     flipped = [count for count, right in known.items() if not right and count <= largest]
     return min(flipped) / n_train if flipped else np.inf
-
-
-def predicts_labels(model: Any, batch: Any) -> Tensor:
-    """Return whether the model's most probable classes are the labels, at all positions, (batch,)."""
-    logits, labels = labelled_logits(model, batch)
-    return ((logits.argmax(dim=-1) == labels) | (labels == IGNORED)).all(dim=1)
