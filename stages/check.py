@@ -66,6 +66,9 @@ def _names(params: Params) -> Iterator[tuple[str, str, set[str]]]:
     for key, method in params.methods.items():
         yield f"methods.{key}.store", method.store, stores
     for name, setting in params.settings.items():
+        able = {k for k, m in params.methods.items() if _made(params, name, m)}
+        for key in setting.removal.methods:
+            yield f"settings.{name}.removal.methods", key, able
         for key, store in params.stores.items():
             if store.feasible(name):
                 yield f"stores.{key}.checkpoints on {name}", store.checkpoints, set(setting.train)
@@ -73,6 +76,12 @@ def _names(params: Params) -> Iterator[tuple[str, str, set[str]]]:
         for key, thing in getattr(params, group).items():
             for name in (*(thing.only or ()), *thing.infeasible):
                 yield f"{group}.{key}: a setting", name, settings
+
+
+def _made(params: Params, name: str, method: Method) -> bool:
+    """Return whether a method and its store are made for a setting."""
+    store = params.stores.get(method.store)
+    return method.feasible(name) and store is not None and store.feasible(name)
 
 
 def _check_method(where: str, method: Method, store: Store, name: str, setting: Setting) -> None:

@@ -26,7 +26,7 @@ from stages.recipes import classes, takes
 from stages.task import projection_class
 
 SHARED = ("stages.__main__", "stages.contract")
-PLAIN = ("data", "train", "retrain", "truth")
+PLAIN = ("data", "train", "retrain", "truth", "removal")
 """The stages of a setting that run no method."""
 
 

@@ -29,8 +29,8 @@ from stages.row import Row, read_row
 __all__ = ["NAMES", "Clock", "StageError", "call"]
 
 NAMES = (
-    "code", "data", "train", "retrain", "truth", "gradients", "solve", "score", "evaluate", "report",
-    "summary",
+    "code", "data", "train", "retrain", "truth", "gradients", "solve", "score", "removal", "evaluate",
+    "report", "summary",
 )  # fmt: skip
 log = logging.getLogger("stage")
 _EXPECTED = (ValueError, ArithmeticError, OSError, MemoryError, TypeError, ImportError)

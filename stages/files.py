@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-__all__ = ["atomic", "load_json", "resumable", "save_array", "save_json"]
+__all__ = ["atomic", "kept_folder", "load_json", "resumable", "save_array", "save_json"]
 
 WORK = Path("work")
 
@@ -39,21 +39,31 @@ def resumable(out: Path, row: BaseModel, *inputs: Path) -> Iterator[Path]:
     Its name is a hash of the row, the inputs and the code: a run with the same ones goes on where a
     killed run stopped, one with others starts afresh. A second run waits for an orphan of the first.
     """
-    base = WORK / out
-    base.mkdir(parents=True, exist_ok=True)
-    scratch = base / _identity(row, inputs)
-    with open(base / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
-        for old in base.iterdir():
-            if old.is_dir() and old != scratch:
-                shutil.rmtree(old)
-        scratch.mkdir(exist_ok=True)
+    with kept_folder(out, _identity(row, inputs)) as scratch:
         yield scratch
         for leftover in scratch.rglob("*.partial"):
             leftover.unlink()
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove(out)
         os.replace(scratch, out)
+
+
+@contextlib.contextmanager
+def kept_folder(out: Path, identity: str) -> Iterator[Path]:
+    """Yield a folder of a stage's own that stays as long as it is asked for by the same identity.
+
+    A second run waits for an orphan of the first.
+    """
+    base = WORK / out
+    base.mkdir(parents=True, exist_ok=True)
+    folder = base / identity
+    with open(base / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it when the process dies
+        for old in base.iterdir():
+            if old.is_dir() and old != folder:
+                shutil.rmtree(old)
+        folder.mkdir(exist_ok=True)
+        yield folder
 
 
 def save_json(path: Path, record: Mapping[str, Any] | list[dict[str, Any]]) -> None:

@@ -11,8 +11,8 @@ from stages.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [
-    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Setting", "Store",
-    "TARGETS", "Train", "Truth",
+    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Removal", "Setting",
+    "Store", "TARGETS", "Train", "Truth",
 ]  # fmt: skip
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
@@ -90,12 +90,39 @@ Train = dict[Name, Family]
 
 
 class Truth(Row):
-    """What is retrained."""
+    """What is retrained, or taken from truth/SETTING where `committed` is the digest of that folder."""
 
     subsets: Annotated[int, Field(ge=3)]
     fraction: Fraction
     repeats: Annotated[int, Field(ge=2)]
     leave_one_out: Annotated[int, Field(ge=0)] = 0
+    committed: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+
+
+class Removal(Row):
+    """What is retrained without the samples ranked highest for a query; without queries nothing.
+
+    `largest` and `precision` are shares of the training samples: how many are removed at most to flip a
+    prediction (0: nobody tries), and how closely the smallest number is found.
+    """
+
+    queries: Annotated[int, Field(ge=0)] = 0
+    methods: list[Name] = Field(default_factory=list)
+    fractions: list[Fraction] = Field(default_factory=list)
+    repeats: Count = 2
+    largest: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Fraction = 0.01
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.queries and not (self.methods and self.fractions):
+            raise ValueError(
+                f"removal for {self.queries} queries needs methods and fractions, got none: name some, "
+                "or ask for 0 queries"
+            )
+        if self.fractions != sorted(set(self.fractions)):
+            raise ValueError(f"fractions must ascend, got {self.fractions}")
+        return self
 
 
 class Setting(Row):
@@ -110,6 +137,7 @@ class Setting(Row):
     train: Annotated[Train, Field(min_length=1)]
     truth: Truth
     n_tune: Count
+    removal: Removal
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -117,6 +145,14 @@ class Setting(Row):
             raise ValueError(f"n_tune must be below n_test = {self.data.n_test}, got {self.n_tune}")
         if self.truth.leave_one_out > self.data.n_train:
             raise ValueError(f"leave_one_out must be at most n_train = {self.data.n_train}")
+        if self.removal.queries > self.data.n_test - self.n_tune:
+            raise ValueError(
+                f"removal.queries must be at most the {self.data.n_test - self.n_tune} test samples that "
+                f"are reported, got {self.removal.queries}"
+            )
+        for share in self.removal.fractions:
+            if round(share * self.data.n_train) < 1:
+                raise ValueError(f"removal.fractions must remove 1 sample or more, got {share}")
         return self
 
 

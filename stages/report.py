@@ -7,6 +7,7 @@ from typing import Any
 
 from headwater.benchmark.figures import draw_bars, draw_cost
 from headwater.benchmark.leaderboard import METRICS, leaderboard, seconds_of
+from headwater.benchmark.removal.figure import draw_removal
 from stages.files import atomic, load_json, save_json
 
 
@@ -26,6 +27,8 @@ def main(*, evaluation: Path, costs: Path, out: Path) -> None:
             if any(metric in results for results in record["methods"].values()):
                 draw_bars(figures / f"{metric}.png", setting, metric, label, record)
         draw_cost(figures / "cost.png", setting, record)
+        if "removal" in record:
+            draw_removal(figures / "removal.png", setting, record)
     _save_plots(out, record["methods"], curves)
 
 

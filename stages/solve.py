@@ -82,7 +82,7 @@ class _Solve:
     def choose(self, candidates: list[dict[str, Any]], truth: Path, n_tune: int) -> dict[str, Any]:
         """Return the damping with the highest LDS on the tuning samples, and the LDS of all."""
         store, several = self.problem.store, len(candidates) > 1
-        lds = self._tune(truth / "subsets", n_tune) if several else [0.0]
+        lds = self._tune(truth, n_tune) if several else [0.0]
         best = candidates[lds.index(max(lds))]
         points = [(magnitude_of(c), found) for c, found in zip(candidates, lds, strict=True)]
         return {

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["METRICS", "cheapest", "leaderboard", "seconds_of", "show", "summary"]
+__all__ = ["METRICS", "cheapest", "labels", "leaderboard", "seconds_of", "show", "summary"]
 
 WIDTH = 140
 HEAD = ("method", "explains", "models", "damping")
@@ -22,6 +22,17 @@ the reported test samples; damping was chosen on others. Methods in bold are wor
 cheaper one has a higher LDS. Seconds: gradients (the method's share of its store) + everything after
 them, without the choice of the damping. Memory: the most that a stage takes above its libraries.
 """
+REMOVAL_NOTE = """\
+QLD: how much more a query's loss rises when its top samples are removed and the model is retrained than
+with as many random ones, mean of {queries} reported samples. Brittleness: the smallest share of its top
+samples whose removal flips a prediction that was right; low is good.
+"""
+LOW_IS_GOOD = ("brittleness",)
+
+
+def labels(record: dict[str, Any]) -> dict[str, str]:
+    """Return the title of each metric by name, those of removal included where there are any."""
+    return {**METRICS, **dict(record.get("removal", {}).get("labels", ()))}
 
 
 def seconds_of(found: dict[str, Any]) -> float:
@@ -51,12 +62,13 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
         "seconds"}}; the ceiling is that of the LDS of the function, None for other metrics.
     """
     found: dict[str, Any] = {}
-    for metric in METRICS:
+    for metric in labels(record):
+        sign = -1 if metric in LOW_IS_GOOD else 1
         rows = {n: f for n, f in record["methods"].items() if metric in f}
         groups = {"any": rows, "one": {n: f for n, f in rows.items() if f["checkpoints"] == 1}}
         for group, methods in groups.items():
             if methods:
-                name = max(methods, key=lambda n: (methods[n][metric]["value"], n))
+                name = max(methods, key=lambda n: (sign * methods[n][metric]["value"], n))
                 best = methods[name]
                 ceiling = record["noise_ceiling"][best["function"]]["value"]
                 found.setdefault(metric, {})[group] = {
@@ -73,6 +85,8 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
 def leaderboard(setting: str, record: dict[str, Any]) -> str:
     """Return the table of a setting as Markdown."""
     lines = [f"# {setting}", "", NOTE.format(percent=round(100 * record["confidence"]))]
+    if "removal" in record:
+        lines.append(REMOVAL_NOTE.format(queries=len(record["removal"]["queries"])))
     for function, ceiling in record["noise_ceiling"].items():
         lines.append(f"Noise ceiling of LDS ({function}): {_interval(ceiling)}  ")
     return "\n".join([*lines, "", *_rows(_cells(record))]) + "\n"
@@ -90,8 +104,9 @@ def _rows(cells: list[list[str]]) -> list[str]:
 def _cells(results: dict[str, Any], mark: str = "**{}**") -> list[list[str]]:
     """Return the table of one setting, best LDS first, infeasible methods last."""
     methods: dict[str, Any] = results["methods"]
-    metrics = [m for m in METRICS if any(m in found for found in methods.values())]
-    cells = [[*HEAD, *(METRICS[m] for m in metrics), "seconds", "memory (MB)"]]
+    titles = labels(results)
+    metrics = [m for m in titles if any(m in found for found in methods.values())]
+    cells = [[*HEAD, *(titles[m] for m in metrics), "seconds", "memory (MB)"]]
     best = cheapest(methods)
     for name, found in sorted(methods.items(), key=_rank):
         if "infeasible" in found:

@@ -79,6 +79,23 @@ BAD = {
     "no solver": (("methods", "fisher-1", "solver"), None, "InfluenceFunction needs 'solver'"),
     "wrong pair": (("methods", "fisher-1", "curvature"), "ExactHessian", "Woodbury"),
     "tune": (("settings", "mnist-lr", "n_tune"), 500, "n_tune must be below n_test"),
+    "removal by an unknown method": (
+        ("settings", "mnist-lr", "removal", "methods"), ["trak-11"], "removal.methods must be one of",
+    ),
+    "removal by a method that is left out": (
+        ("settings", "mnist-lr", "removal", "methods"), ["exact-trak-50"], "got 'exact-trak-50'",
+    ),
+    "removal for too many": (("settings", "mnist-lr", "removal", "queries"), 401, "at most the 400 test"),
+    "removal by nothing": (
+        ("settings", "mnist-lr", "removal", "methods"), [], "10 queries needs methods and fractions",
+    ),
+    "removal in disorder": (
+        ("settings", "mnist-lr", "removal", "fractions"), [0.05, 0.01], "fractions must ascend",
+    ),
+    "removal of nothing": (
+        ("settings", "mnist-lr", "removal", "fractions"), [0.00001], "must remove 1 sample or more",
+    ),
+    "no removal": (("settings", "mnist-lr", "removal"), None, "settings.mnist-lr.removal"),
     "damping of one setting": (
         ("methods", "trak-1", "damping"), {"mnist-lr": 1.0}, "must be given for mnist-mlp",
     ),

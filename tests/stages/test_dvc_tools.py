@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from stages.problem import file_hash
 from tests.stages.webdav import webdav_server
 from tests.stages.workspace import Workspace
 
@@ -70,7 +71,7 @@ def test_a_colleague_gets_results_without_computing_them(repository, tmp_path, k
         repository.run("dvc", "push")
         repository.git("clone", "-q", ".", str(tmp_path / "colleague"))
         colleague = Workspace(tmp_path / "colleague")
-        for group in ("train", "truth", "score"):
+        for group in ("train", "retrain", "truth", "score"):
             colleague.run("dvc", "pull", f"settings/mnist-lr/dvc.yaml:{group}")
         for made in (
             "models/mnist-lr/clean/record.json", "truth/mnist-lr/subsets/masks.npy",
@@ -78,6 +79,9 @@ def test_a_colleague_gets_results_without_computing_them(repository, tmp_path, k
         ):  # fmt: skip
             theirs = colleague.folder / "artifacts" / made
             assert theirs.read_bytes() == (repository.folder / "artifacts" / made).read_bytes()
+        states = colleague.folder / "artifacts/retrained/mnist-lr/subsets"
+        for model in json.loads((states / "manifest.json").read_text())["models"]:
+            assert file_hash(states / model["file"]) == model["sha256"]
         assert not (colleague.folder / "artifacts/gradients").exists()
         colleague.run("dvc", "pull")
         again = colleague.run("dvc", "repro").stdout

@@ -35,7 +35,7 @@ def test_everything_is_made_and_shown(done):
     board = (results / "leaderboard.md").read_text()
     assert all(name in board for name in ("grad-dot", "if-cg", "gauss-newton-2", "trak-3"))
     figures = {path.name for path in (results / "figures").iterdir()}
-    assert figures == {f"{metric}.png" for metric in ("lds", "loo", "auc", "cost")}
+    assert figures == {f"{metric}.png" for metric in ("lds", "loo", "auc", "cost", "removal")}
 
 
 def test_nothing_is_left_to_do(done):
@@ -54,6 +54,7 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
     assert {name.rpartition(":")[2] for name in ran} == {
         *own,
+        "removal",
         "evaluate",
         "report",
         "summary@mnist-lr",
@@ -121,10 +122,11 @@ def test_a_new_test_set_retrains_nothing(workspace):
     ("source", "stages"),
     [
         ("headwater/metrics/estimate.py", {"solve", "evaluate"}),
-        ("headwater/benchmark/training/seeds.py", {"data", "train", "retrain", "truth"}),
+        ("headwater/benchmark/training/seeds.py", {"data", "train", "retrain", "truth", "removal"}),
         ("headwater/solvers/explicit.py", {"solve", "score"}),
         ("headwater/benchmark/models/logistic_regression.py",
-         {"data", "train", "retrain", "truth", "gradients", "test_gradients", "solve", "score"}),
+         {"data", "train", "retrain", "truth", "gradients", "test_gradients", "solve", "score",
+          "removal"}),
         ("headwater/benchmark/figures.py", {"report"}),
     ],
 )  # fmt: skip

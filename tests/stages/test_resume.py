@@ -12,7 +12,17 @@ from tests.stages.workspace import Workspace
 
 SECONDS = 90
 DATA = ("--data", "out/data/clean/train.safetensors")
-RETRAIN = ("stages", "retrain", "mnist-lr", "subsets", *DATA, "--out", "artifacts/retrained")
+RETRAIN = (
+    "stages",
+    "retrain",
+    "mnist-lr",
+    "subsets",
+    *DATA,
+    "--committed",
+    "truth",
+    "--out",
+    "artifacts/retrained",
+)
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from headwater.benchmark.settings.setting import Setting
+from headwater.labels import IGNORED, labelled_logits
 from headwater.targets import Target
 
-__all__ = ["FunctionOfModel", "evaluate_targets"]
+__all__ = ["FunctionOfModel", "evaluate_targets", "predicts_labels"]
 
 
 class FunctionOfModel(nn.Module):
@@ -60,3 +61,9 @@ def evaluate_targets(
             name: torch.cat([target(model, batch) for batch in batches])
             for name, target in setting.targets.items()
         }
+
+
+def predicts_labels(model: Any, batch: Any) -> Tensor:
+    """Return whether the model's most probable classes are the labels, at all positions, (batch,)."""
+    logits, labels = labelled_logits(model, batch)
+    return ((logits.argmax(dim=-1) == labels) | (labels == IGNORED)).all(dim=1)
