@@ -9,7 +9,7 @@ from headwater.benchmark.leaderboard import summary
 START = "<!-- results: made of results/*/metrics.json by `make results`; a test compares them -->\n"
 END = "<!-- end of results -->\n"
 HEAD = (
-    "| setting | LDS, best method | of the ceiling | LDS, best with one model | of the ceiling | AUC, best |\n"
+    "| setting | LDS, best method | of ceiling | LDS, best with one model | of ceiling | AUC, best |\n"
     "|---|---|---|---|---|---|"
 )
 
