@@ -14,13 +14,7 @@ class Projection(nn.Module):
     """Compute x Wᵀ + b with some rows of a weight and of a bias that its parent owns.
 
     It has no parameters: a forward hook gets ``(x, weight, bias)`` and the output, and reads off
-    the attributes which rows of which parameters of the parent these are.
-
-    Args:
-        parameter: name of the weight within the parent.
-        rows: (start, stop), the rows of the weight.
-        bias: name of the bias within the parent, or None.
-        bias_rows: (start, stop), the entries of the bias.
+    the attributes which rows (start, stop) of which parameters of the parent, by name, these are.
     """
 
     def __init__(
@@ -102,8 +96,6 @@ class ExplicitAttention(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Return softmax(Q Kᵀ / √d_head + mask) V for each head, projected, and the softmax.
 
-        Arguments and results are shaped as in nn.MultiheadAttention.
-
         Raises:
             ValueError: if shapes do not fit, or `is_causal` comes without a mask.
         """
@@ -173,11 +165,6 @@ def explicit(model: nn.Module) -> nn.Module:
     optimisers stay valid; a module that is used twice stays one module. Subclasses, and modules
     with `bias_k`, `bias_v` or `add_zero_attn`, are left as they are. A model that is itself an
     nn.MultiheadAttention is returned as the module that replaces it.
-
-    Example:
-        >>> model = explicit(nn.TransformerEncoderLayer(4, nhead=2))
-        >>> type(model.self_attn).__name__
-        'ExplicitAttention'
     """
     new: dict[nn.Module, ExplicitAttention] = {}
     root = nn.ModuleList([model])  # so that the model itself is a child as well

@@ -24,11 +24,7 @@ _SHUFFLING = ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler")
 
 
 def map_tensors(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
-    """Apply a function to every tensor of a batch and keep its structure.
-
-    Raises:
-        ValueError: if a mapping is neither a dict nor can be made of one.
-    """
+    """Apply a function to every tensor of a batch and keep its structure."""
     if isinstance(batch, Tensor):
         return function(batch)
     children = _children(batch)
@@ -59,10 +55,6 @@ def select(batch: Batch, rows: slice | Tensor) -> Batch:
     """Return some samples of a batch, given as a slice or by their numbers on any device.
 
     What belongs to no sample stays as it is.
-
-    Example:
-        >>> select((torch.arange(3), torch.tensor(7)), slice(1, 3))
-        (tensor([1, 2]), tensor(7))
     """
 
     def rows_of(t: Tensor) -> Tensor:
@@ -74,11 +66,7 @@ def select(batch: Batch, rows: slice | Tensor) -> Batch:
 
 
 def batch_size(batch: Batch) -> int:
-    """Return the number of samples of a batch.
-
-    Raises:
-        ValueError: if no tensor holds samples, or the tensors disagree on the first dimension.
-    """
+    """Return the number of samples of a batch; ValueError if its tensors do not agree on one."""
     sizes = {len(t) for t in sample_tensors(batch)}
     if len(sizes) != 1:
         raise ValueError(

@@ -26,10 +26,6 @@ class FixedDropout(nn.Module):
     Unit u of a sample (u counts the places of one sample's input, or its channels) is kept when
     hash(key, u) ≥ p · 2^32, and divided by 1 - p. What the model computes is one sub-network, a
     function of each sample on its own, however the samples are batched.
-
-    Args:
-        p: probability that a unit is dropped.
-        channels: whether the units are whole channels, the second dimension.
     """
 
     key: Tensor
@@ -68,12 +64,6 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
 
     Reference:
         Deng et al., Efficient Ensembles Improve Training Data Attribution, 2024.
-
-    Example:
-        >>> model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 1))
-        >>> task = AttributionTask(model, lambda model, x: model(x)[:, 0])
-        >>> len(dropout_ensemble(task, masks=4).checkpoints)
-        4
     """
     check_positive("masks", masks)
     original = copy.deepcopy(task.bind(0).module)

@@ -57,11 +57,6 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
 
     Raises:
         ValueError: if the batch has no int64 labels, or too few positions to predict the next one.
-
-    Example:
-        >>> tokens = torch.tensor([[5, 6, 7]])
-        >>> position_labels({"input_ids": tokens}, causal=True).tolist()
-        [[6, 7, -100]]
     """
     entries = _entries(batch)
     labels = entries.get("labels")
@@ -95,14 +90,10 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
 
 
 def counted_positions(batch: Batch) -> Tensor | None:
-    """Return which positions of each sample are no padding, as far as the batch says so.
+    """Return which positions of each sample are no padding, as far as the batch says so, bool (n, T).
 
-    Args:
-        batch: ``(inputs..., labels)``, or a mapping.
-
-    Returns:
-        bool (n, T): where attention_mask is not 0, else up to the last label; None where a batch has
-        neither a mask (n, T) nor labels (n, T).
+    They are those where attention_mask is not 0, else those up to the last label; None where a batch
+    has neither a mask (n, T) nor labels (n, T).
 
     Example:
         >>> counted_positions((torch.tensor([[5, 6, 0]]), torch.tensor([[-100, 7, -100]]))).tolist()

@@ -39,12 +39,6 @@ class LoadedData:
 
     Raises:
         ValueError: if the loader shuffles, or can be read only once.
-
-    Example:
-        >>> import torch
-        >>> data = LoadedData([torch.ones(2, 3), torch.ones(1, 3)], "train_loader", budget=1000)
-        >>> [len(batch) for batch in data], data.n
-        ([2, 1], 3)
     """
 
     def __init__(self, loader: Iterable[Batch], name: str, budget: int) -> None:

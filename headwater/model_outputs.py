@@ -41,11 +41,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 def replace_logits(output: Any, logits: Tensor) -> Any:
-    """Return a copy of an output, or of what `empty_output` made of it, with other logits.
-
-    Raises:
-        ValueError: if the output is no place for logits.
-    """
+    """Return a copy of an output, or of what `empty_output` made of it, with other logits."""
     if isinstance(output, Tensor):
         return logits
     if hasattr(output, "logits") or (isinstance(output, Mapping) and "logits" in output):
@@ -59,11 +55,6 @@ def empty_output(output: Any) -> Any:
     """Return an output of the same kind that holds nothing: every entry None.
 
     With `replace_logits` it becomes an output that is known to depend on the logits alone.
-
-    Example:
-        >>> import torch
-        >>> empty_output({"logits": torch.ones(2, 3), "hidden": torch.ones(2, 9)})
-        {'logits': None, 'hidden': None}
     """
     if isinstance(output, Tensor):
         return torch.empty(0)

@@ -5,16 +5,8 @@ model returns its logits, or an output that holds them. Labels are int64: (n,) f
 per position, (n, T) for logits (n, T, C), where -100 means no label (masked language models). Other
 shapes and types raise ValueError.
 
-A sequence is one event, p = Π_t p_t over the positions with a label:
-
-| target | value of a sample |
-|---|---|
-| cross_entropy | -log p = -Σ_t log p_t |
-| log_probability | log p |
-| logit | Σ_t z_t,y |
-| margin | log p/(1-p) |
-
-`causal(f)` is f of a model that predicts the next token; `per_token(f)` is f at each position.
+A sequence is one event, p = Π_t p_t over the positions with a label. `causal(f)` is f of a model that
+predicts the next token; `per_token(f)` is f at each position.
 """
 
 from __future__ import annotations
@@ -116,12 +108,6 @@ def causal(target: Target) -> CausalTarget:
 
     Raises:
         ValueError: if the target is not `cross_entropy`, `log_probability`, `logit` or `margin`.
-
-    Example:
-        >>> batch = {"input_ids": torch.tensor([[0, 3, 2]])}
-        >>> model = lambda input_ids: torch.zeros(1, 3, 4)
-        >>> causal(cross_entropy)(model, batch).exp()
-        tensor([16.])
     """
     return CausalTarget(target)
 

@@ -110,11 +110,7 @@ class _Caller(nn.Module):
 class BoundModel:
     """The model at one checkpoint, as a pure function of the selected parameters.
 
-    Args:
-        caller: the wrapped model; its own parameters are never read.
-        parameters: the selected parameters, which gradients are taken for.
-        rest: all other parameters, and the buffers.
-        layout: the order of the selected parameters in a vector.
+    `rest` holds all other parameters and the buffers; the wrapped model's own are never read.
     """
 
     caller: _Caller
@@ -172,11 +168,7 @@ class BoundModel:
     def values(
         self, function: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Evaluate f for each sample of a batch, (batch,).
-
-        Raises:
-            ValueError: if the function does not return one value per sample.
-        """
+        """Return f for each sample of a batch, (batch,); ValueError if f returns anything else."""
         chosen = self.parameters if parameters is None else parameters
         state = {f"model.{name}": t for name, t in {**self.rest, **chosen}.items()}
         with no_fast_path():  # it calls no module, so that no hook would see a layer

@@ -30,9 +30,6 @@ class Attributor(Method):
     A loader is read once in `cache`, and not at all later on. Only where its batches do not fit into
     a quarter of the task's memory budget, and a method of gradients needs more than one look at them
     (products with a Hessian, drawn labels, tokens), is it read again.
-
-    Args:
-        task: model, loss, target and checkpoints; an ensemble has several checkpoints.
     """
 
     def __init__(self, task: AttributionTask) -> None:

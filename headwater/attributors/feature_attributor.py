@@ -111,11 +111,7 @@ class PairwiseAttributor(DirectedAttributor):
 def described(
     describers: Sequence[Describe], batches: Iterable[Batch], device: torch.device
 ) -> list[dict[str, Tensor]]:
-    """Return what each describer keeps of all samples, in one pass over them.
-
-    Raises:
-        ValueError: if the data are not finite.
-    """
+    """Return what each describer keeps of all samples, in one pass; ValueError if they are not finite."""
     parts: list[list[Mapping[str, Tensor]]] = [[] for _ in describers]
     done = 0
     for batch in track(batches, "samples"):

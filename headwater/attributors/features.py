@@ -34,11 +34,8 @@ class FeatureReader:
 
     Of a layer that is called more than once the last call counts. Cost: one forward pass.
 
-    Args:
-        model: the model at one checkpoint.
-        function: calls the model on a batch as in training: the loss, or the target.
-        layer: the module's name, nested names as in ``named_modules``; default: the Linear module
-            that the forward pass calls last.
+    The layer is given by its name as in ``named_modules``; default: the Linear module that the forward
+    pass calls last.
     """
 
     def __init__(

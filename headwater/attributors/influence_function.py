@@ -54,7 +54,6 @@ class InfluenceFunction(GradientAttributor):
     checkpoint: N_i = √(∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i) for "loss", N_i = ‖(C + λI)^-1 ∇ℓ_i‖ for "parameters".
 
     Args:
-        task: model, loss, target and checkpoints.
         solver: how (C + λI)^-1 is applied, with its damping λ: a number in the unit of C, or relative to
             it. C does not contain the weight decay of training: add it to the damping.
         curvature: C; default: the exact Hessian, or the empirical Fisher for a solver that asks for

@@ -28,11 +28,11 @@ class KNNShapley(DirectedAttributor):
     all samples. Scores have the sign of `DirectedAttributor`; their unit is a probability. Between
     equal distances the sample that comes first is the nearer.
 
-    Cost: one forward pass; O(n m d) for distances and O(n m log n) to sort them, a block of test
-    samples at a time; it holds the features of the training samples and one value per pair.
+    Batches are (inputs, labels). Cost: one forward pass; O(n m d) for distances and O(n m log n) to
+    sort them, a block of test samples at a time; it holds the features of the training samples and one
+    value per pair.
 
     Args:
-        task: batches are (inputs, labels).
         neighbours: k.
         layer: the Linear layer whose inputs are the features; default: the one that is called last.
         inputs: whether distances are those of the flattened inputs; the model only shows the sign then.

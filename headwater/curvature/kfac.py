@@ -123,9 +123,7 @@ class EKFAC(KFAC):
 def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOperator:
     """Return K-FAC of gradients with their factors: eigenvectors of A and S, Λ the product of spectra.
 
-    Raises:
-        ValueError: if there are none.
-        MemoryError: if the factors would not fit.
+    ValueError if there are none, MemoryError if the factors would not fit.
     """
     sums: list[_Sums] = []
     scheme, n = None, 0

@@ -66,15 +66,7 @@ class KroneckerBlock:
 
 
 class KroneckerOperator(LinearOperator):
-    """C = Q diag(Λ) Qᵀ, one block per group of parameters.
-
-    Example:
-        >>> scheme = Scheme.of_widths([2])
-        >>> block = KroneckerBlock(torch.tensor([[1.0, 3.0]]), Matrix(1, 2), inputs=torch.eye(2))
-        >>> C = KroneckerOperator(scheme, (block,))
-        >>> C.inverse_apply(torch.ones(1, 2), damping=1.0).tolist()
-        [[0.5, 0.25]]
-    """
+    """C = Q diag(Λ) Qᵀ, one block per group of parameters."""
 
     def __init__(self, scheme: Scheme, blocks: tuple[KroneckerBlock, ...]) -> None:
         self.scheme, self.blocks, self.size = scheme, blocks, scheme.layout.size

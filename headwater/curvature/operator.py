@@ -46,11 +46,7 @@ class LinearOperator(ABC):
         return self.size, self.size
 
     def __matmul__(self, columns: Tensor) -> Tensor:
-        """Return C v for a vector (p,) or for each column of (p, m).
-
-        Raises:
-            ValueError: if the first dimension is not p.
-        """
+        """Return C v for a vector (p,) or for each column of (p, m); ValueError for another shape."""
         if columns.ndim not in (1, 2) or columns.shape[0] != self.size:
             raise ValueError(
                 f"the right side of C @ v must have shape ({self.size},) or ({self.size}, m), "

@@ -1,11 +1,4 @@
-"""Curvatures that are means of outer products of the samples' gradients, and what scales them.
-
-| curvature | function | ρ_i | σ_i |
-|---|---|---|---|
-| EmpiricalFisher | the loss | 1 | 1 |
-| MarginGaussNewton | margin m = log p/(1-p) | √(p(1-p)) | -(1-p) |
-| MarginKernel | the same margin | 1 | -(1-p) |
-"""
+"""Curvatures that are means of outer products of the samples' gradients, and what scales them."""
 
 from __future__ import annotations
 

@@ -55,12 +55,6 @@ class RowOperator(SampleOperator):
         scale: ρ, (n,).
         samples: how many rows, the first ones, are the gradients of training samples; default: all.
         budget: bytes that gradients may take while they are multiplied; default: a share of the free.
-
-    Example:
-        >>> g = Gradients.of_vectors(torch.eye(2))
-        >>> C = RowOperator(KeptBlocks((g,)), torch.tensor([1.0, 2.0]))
-        >>> (C @ torch.ones(2)).tolist()
-        [0.5, 2.0]
     """
 
     def __init__(

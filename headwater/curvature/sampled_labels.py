@@ -53,17 +53,8 @@ def sampled_batches(
     A number u follows from the seed, the draw, the sample and the rank of the position among those of
     the sample that have a label: it depends neither on how the data is batched or padded, nor on the
     device or any global generator. The label is the first class whose cumulated probability exceeds u.
-
-    Args:
-        model: the model at one checkpoint.
-        batch: ``(inputs..., labels)``, or a mapping; of the labels only where there are any is read.
-        draws: labels drawn per sample and position.
-        seed: of the draws.
-        first_row: the number of samples before this batch.
-        loss: the cross-entropy, plain or causal.
-
-    Returns:
-        Batches on the model's device; labels are -100 where there is none to draw.
+    Of the given labels only where there are any is read; the drawn ones are -100 elsewhere. There are
+    `first_row` samples before this batch.
 
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
@@ -84,12 +75,7 @@ def sampled_batches(
 
 
 def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Return the first class whose cumulated probability exceeds u, int64 (r,).
-
-    Args:
-        logits: (r, C); a class with -inf is never drawn.
-        uniform: u in (0, 1), float64 (r,).
-    """
+    """Return the first class of logits (r, C) whose cumulated probability exceeds u (r,), int64 (r,)."""
     rows = max(1, WORKSPACE // logits.shape[1])
     drawn = [torch.empty(0, dtype=torch.int64, device=logits.device)]
     for z, u in zip(logits.split(rows), uniform.split(rows), strict=True):

@@ -26,15 +26,8 @@ class StreamedOperator(SampleOperator):
     """C = (1/n) Σ_i C_i, where products with C_i are derivatives of the model at sample i.
 
     All vectors of a block share the graph of one chunk of samples. Both are as large as memory allows,
-    where a sample counts with all that the model keeps of it for its derivative.
-
-    Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,), the loss.
-        batches: the training data, readable more than once.
-
-    Raises:
-        ValueError: if there is no sample.
+    where a sample counts with all that the model keeps of it for its derivative. The batches must be
+    readable more than once; ValueError if there is no sample.
     """
 
     def __init__(

@@ -30,8 +30,6 @@ class GradientCapture:
     module, layers without a rule) are differentiated sample by sample instead.
 
     Args:
-        model: the model at one checkpoint.
-        function: f(model, batch) -> (batch,), the loss or the target.
         keep_factors: whether inputs and output gradients are kept even where the formed gradient is
             smaller, as Kronecker factors need them.
     """

@@ -24,12 +24,7 @@ class GradientProjector(Protocol):
 
 @dataclass(frozen=True)
 class Scheme:
-    """Which parameters there are, and which of them are kept together.
-
-    Args:
-        layout: the order of all parameters in a dense gradient.
-        groups: names of the parameters of each term; together they are those of the layout.
-    """
+    """All parameters in the order of a dense gradient, and the names of those that share a term."""
 
     layout: ParameterLayout
     groups: tuple[tuple[str, ...], ...]
@@ -109,13 +104,8 @@ class Gradients:
     ) -> Gradients:
         """Return gradients that are vectors (n, p) already, such as projected ones.
 
-        Args:
-            vectors: (n, p).
-            values: f_i, (n,); default: zeros.
-            widths: how many columns each block has; default: one block.
-
-        Raises:
-            ValueError: if the vectors have another shape.
+        The values f_i are zeros by default; `widths` says how many columns each block has, by default
+        all are one. ValueError if the vectors have another shape.
         """
         if vectors.ndim != 2:
             raise ValueError(f"vectors must have shape (n, p), got {tuple(vectors.shape)}")
@@ -153,11 +143,7 @@ class Gradients:
         return self.values.nbytes + sum(len(self) * term.bytes_per_sample for term in self.terms)
 
     def inner(self, other: Gradients) -> Tensor:
-        """Return all inner products ⟨∇f_i, ∇f'_j⟩, shape (n, m).
-
-        Raises:
-            ValueError: if the others are of other parameters.
-        """
+        """Return all inner products ⟨∇f_i, ∇f'_j⟩, (n, m); ValueError if parameters differ."""
         if other.scheme != self.scheme:
             raise ValueError(
                 "inner products need gradients of the same parameters, got "
@@ -170,11 +156,7 @@ class Gradients:
         return total
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:
-        """Return ⟨∇f_i, v_j⟩ for vectors (m, p) in the layout's order, shape (n, m).
-
-        Raises:
-            ValueError: if the vectors have another length.
-        """
+        """Return ⟨∇f_i, v_j⟩ for vectors (m, p) in the layout's order, (n, m); ValueError for others."""
         if vectors.shape[1] != self.dimension:
             raise ValueError(
                 f"vectors must have {self.dimension} columns, got {vectors.shape[1]}; "
@@ -245,11 +227,7 @@ class Gradients:
 
 
 def concatenate(blocks: Sequence[Gradients]) -> Gradients:
-    """Join blocks of gradients of one scheme along the samples.
-
-    Raises:
-        ValueError: if there is no block.
-    """
+    """Join blocks of gradients of one scheme along the samples; ValueError if there is none."""
     if not blocks:
         raise ValueError("concatenate needs at least one block of gradients, got none")
     if len(blocks) == 1:

@@ -76,11 +76,7 @@ class Probe:
     layers: Layers
 
     def plan(self) -> Plan:
-        """Return the groups whose whole gradient the rules give, and how.
-
-        Raises:
-            ValueError: if the value of one sample depends on the others.
-        """
+        """Return the groups whose whole gradient the rules give, and how."""
         exact = self._gradients()
         self._check_independent(exact)
         recording = record(self.model, self.function, self.few, self.layers.rules)

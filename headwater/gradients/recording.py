@@ -69,12 +69,8 @@ class Recording:
     ) -> Term | None:
         """Return the gradients of a group of parameters, the sum over all calls of their layers.
 
-        Zeros where there is no call; None where a call has no place for n samples.
-
-        Args:
-            parameters: those of the group: a weight, its bias or both.
-            uses: the layers that use them.
-            axes: by the name of a layer, where its samples are.
+        Zeros where there is no call; None where a call has no place for n samples. `axes` says where
+        the samples of each layer are.
         """
         total: Term | None = None
         for use in uses:

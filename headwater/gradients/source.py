@@ -33,8 +33,6 @@ class GradientSource(ABC):
     """The gradients of one checkpoint, the model they were taken of, and the samples.
 
     Args:
-        task: what is attributed.
-        index: which checkpoint.
         batches: the training data in order, readable more than once.
         test_batches: the test data in order.
         function: whose gradients the training gradients are; default: the loss.

@@ -109,11 +109,7 @@ class GradientStore:
         return torch.cat(parts)
 
     def read(self, b: int) -> Gradients:
-        """Return the gradients of block b.
-
-        Raises:
-            ValueError: if the bytes on disk are not those that were written.
-        """
+        """Return the gradients of block b; ValueError if the bytes are not those that were written."""
         tensors = {name: self._tensor(name, b, crc) for name, crc in self._sums(b).items()}
         return self._like.with_tensors(tensors)
 

@@ -16,8 +16,7 @@ class Estimate:
 
     Args:
         value: the point estimate.
-        low: lower end of the bootstrap interval; NaN if there were no resamples.
-        high: upper end; NaN likewise.
+        low, high: ends of the bootstrap interval; NaN if there were no resamples.
         per_test: values of the single test samples (n_test,), whose mean is `value`; empty where
             the metric has none.
     """

@@ -24,10 +24,6 @@ class RandomMask(Projection):
     products are kept on average exactly. Being stratified, the mask has of every layer its share.
     Of gradients only the entries that are kept are ever computed: n k in place of n p. Vectors of
     fewer than k coordinates are refused with a ValueError.
-
-    Example:
-        >>> RandomMask(dimension=2)(torch.ones(1, 8)).tolist()
-        [[2.0, 2.0]]
     """
 
     def coordinates(self, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -60,7 +56,6 @@ class GraSS(Projection):
     of at most blowup · k coordinates are all kept.
 
     Args:
-        dimension, seed, checkpoint: as those of `Projection`.
         blowup: coordinates kept for each output.
         nonzeros: outputs that a coordinate is added to.
 
@@ -112,7 +107,6 @@ class FactGraSS(LayerwiseProjection):
         dimension: k of each layer.
         blowup: entries kept for each dimension.
         nonzeros: outputs that an entry is added to.
-        seed, checkpoint: as those of `LayerwiseProjection`.
 
     Reference:
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse

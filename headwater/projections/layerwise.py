@@ -84,10 +84,8 @@ class Kronecker(LayerwiseProjection):
     k_in · k_out dimensions. Cost: n T (d_in k_in + d_out k_out + k_in k_out) per layer.
 
     Args:
-        dimension_in: k_in.
-        dimension_out: k_out.
+        dimension_in, dimension_out: k_in and k_out.
         kind: Rademacher or Gaussian entries.
-        seed, checkpoint: as those of `LayerwiseProjection`.
 
     Reference:
         Choe et al., What is Your Data Worth to GPT? LLM-Scale Data Valuation with Influence

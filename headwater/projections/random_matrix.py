@@ -55,10 +55,6 @@ class Rademacher(RandomMatrix):
 
     Reference:
         Achlioptas, Database-friendly random projections, JCSS 2003.
-
-    Example:
-        >>> Rademacher(dimension=4)(torch.ones(2, 10)).shape
-        torch.Size([2, 4])
     """
 
     def entries(self, index: Tensor, dtype: torch.dtype) -> Tensor:

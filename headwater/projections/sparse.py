@@ -22,7 +22,6 @@ class SparseJL(TiledProjection):
     parts of the outputs: every column of P has norm 1 exactly. Cost: n p s additions, whatever k.
 
     Args:
-        dimension, seed, checkpoint: as those of `Projection`.
         nonzeros: s, outputs that a coordinate is added to, at most k.
 
     Reference:
