@@ -1,4 +1,4 @@
-"""Memory: what is free, what may be taken, and blocks of rows that stay within it."""
+"""Memory: what is free, what may be taken, blocks of rows that stay within it, and what parts cost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -28,6 +29,30 @@ _VERSIONS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+class Sizes(NamedTuple):
+    """Training samples n, right-hand sides m, numbers p in a gradient, at one checkpoint.
+
+    Operations of an inner product of two gradients (`pair`), of a sample's forward and backward pass
+    (`pass_`), of C times a vector (`product`); samples that the steps of a run see (`seen`).
+    """
+
+    n: int
+    m: int
+    p: int
+    pair: float
+    pass_: float
+    seen: int = 0
+    product: float = 0.0
+
+
+class Cost(NamedTuple):
+    """Bytes of memory above the gradients, operations, and bytes of the solution that is kept."""
+
+    memory: float
+    operations: float
+    kept: float
 
 
 def available_bytes(device: torch.device) -> int:

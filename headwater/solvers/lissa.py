@@ -11,7 +11,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator, SampleOperator
 from headwater.curvature.operator import of_kind
-from headwater.memory import row_blocks
+from headwater.memory import Cost, Sizes, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, with_residual
@@ -98,6 +98,12 @@ class LiSSA(Solver):
             total += x
         x = total.div_(self.repeats * scale)
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of x, b and their sums, of all steps and of the residual."""
+        passes = 1 + self.repeats * self.depth * min(1.0, self.batch_size / sizes.n)
+        vectors = 4 * sizes.m * sizes.p
+        return Cost(4 * vectors, passes * sizes.m * sizes.product, vectors)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
         """Return the curvature of one mini-batch."""
