@@ -32,19 +32,15 @@ _VERSIONS = (
 
 
 class Sizes(NamedTuple):
-    """Training samples n, right-hand sides m, numbers p in a gradient, at one checkpoint.
+    """What costs at one checkpoint are counted from."""
 
-    Operations of an inner product of two gradients (`pair`), of a sample's forward and backward pass
-    (`pass_`), of C times a vector (`product`); samples that the steps of a run see (`seen`).
-    """
-
-    n: int
-    m: int
-    p: int
-    pair: float
-    pass_: float
-    seen: int = 0
-    product: float = 0.0
+    n: int  # training samples
+    m: int  # right-hand sides
+    p: int  # numbers in a gradient
+    pair: float  # operations of an inner product of two gradients,
+    pass_: float  # of a forward and backward pass of one sample,
+    seen: int = 0  # samples that all steps of a run see
+    product: float = 0.0  # operations of C times a vector
 
 
 class Cost(NamedTuple):

@@ -178,12 +178,10 @@ class InfluenceFunction(GradientAttributor):
 
     def cost(self, sizes: Sizes) -> Cost:
         """Return that of the solver, with products of C; by default where the projection is learned."""
+        if isinstance(self.projection, LearnedProjection):
+            return super().cost(sizes)
         product = sizes.n * (self.curvature.passes * sizes.pass_ or 4.0 * sizes.p)
-        known, whole = (
-            isinstance(self.projection, LearnedProjection),
-            sizes._replace(product=product),
-        )
-        return super().cost(sizes) if known else self.solver.cost(whole)
+        return self.solver.cost(sizes._replace(product=product))
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers the solver needs per test sample: vectors, or products with all."""

@@ -100,10 +100,9 @@ class LiSSA(Solver):
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
 
     def cost(self, sizes: Sizes) -> Cost:
-        """Return that of x, b and their sums, of all steps and of the residual."""
+        """Return that of x and b, of all steps and of the residual."""
         passes = 1 + self.repeats * self.depth * min(1.0, self.batch_size / sizes.n)
-        vectors = 4 * sizes.m * sizes.p
-        return Cost(4 * vectors, passes * sizes.m * sizes.product, vectors)
+        return super().cost(sizes)._replace(operations=passes * sizes.m * sizes.product)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
         """Return the curvature of one mini-batch."""
