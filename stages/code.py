@@ -76,7 +76,8 @@ def _over_budget(params: Params, sources: list[Path]) -> Iterator[tuple[str, str
     for name, sizes in params.settings.items() if params.budget else ():
         for needs in plan_setting(name, params, sources_of_plan(sizes.setting, sources)):
             if needs.over:
-                yield f"{name}/{needs.stage}/{needs.key}", needs.over
+                what = f"store {needs.key} " if needs.stage == "gradients" else ""
+                yield f"{name}/{needs.stage}/{needs.key}", f"{what}{needs.over}"
 
 
 def _of_method(where: str, method: Method) -> Iterator[str]:

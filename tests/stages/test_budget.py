@@ -3,6 +3,7 @@
 import copy
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import yaml
@@ -158,7 +159,7 @@ def test_a_run_over_the_budget_does_no_work(tmp_path, stage):
     code, nowhere = tmp_path / "code.json", tmp_path / "nowhere"
     reason = "needs 48 GB of memory, the budget has 20 GB"
     code.write_text(json.dumps({"headwater/memory.py": "0", f"{OVER_BUDGET}mnist-lr/x/y": reason}))
-    out, cost = tmp_path / "out", tmp_path / "cost.json"
+    out, cost = Path("out"), Path("cost.json")
     run = partial(
         stage.main,
         setting="mnist-lr",

@@ -52,7 +52,12 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
     before = workspace.locked()
     shown = workspace.run("dvc", "repro").stdout
     ran = {line.split("'")[1] for line in shown.splitlines() if line.startswith("Running stage")}
-    assert {name.rpartition(":")[2] for name in ran} == {*own, "evaluate", "report", "summary@mnist-lr"}
+    assert {name.rpartition(":")[2] for name in ran} == {
+        *own,
+        "evaluate",
+        "report",
+        "summary@mnist-lr",
+    }
     assert changed(before, workspace.locked()) == {*own, "evaluate", "report"}
     assert metrics(workspace, "gauss-newton-2")["damping"] == 0.02
 
