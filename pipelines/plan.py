@@ -23,7 +23,7 @@ from stages.params import Params
 from stages.task import make_projection
 
 SOURCES = [Path("headwater"), Path("stages")]
-START = 0.3
+START = 1.0
 """Seconds in which a stage starts."""
 WRITTEN = 5e8
 """Bytes that are written in a second."""

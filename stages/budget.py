@@ -29,7 +29,7 @@ from stages.task import make_projection, make_task
 
 __all__ = ["Needs", "plan_setting"]
 
-PROCESS = 100 * 10**6
+PROCESS = 30 * 10**6
 """Bytes of a stage beside all that is counted: what its libraries take when they work."""
 TUNED = 2
 """Models that a damping is chosen with, as in stage solve."""
@@ -145,19 +145,22 @@ class _Plan:
         data, found = self.setting.data, self._footprint(store)
         count = store.trained(self.setting.train) * store.masks
         samples = {"clean": data.n_train, "noisy": data.noisy.n_train, "test": data.n_test}
-        block = min(store.block or found.block, data.n_train)
-        held = min(block * found.captured, CAPTURED_BYTES) + 2 * block * found.kept
-        memory = PROCESS + self.training.state + data.n_train * self.training.sample + held
-        disk = count * sum(samples.values()) * found.kept
-        over, advice = self._over_store(disk, memory, count, block)
+        made = []
         for problem, n in samples.items():
-            yield Needs(
-                "gradients", key, problem, count * n * found.kept, memory, captures=(count, n),
-                over=over, advice=advice, left_out=over,
-            )  # fmt: skip
+            block = min(store.block or found.block, n)
+            disk = (
+                count * -(-n // block) * block * found.kept
+            )  # the file of the last block is whole
+            held = min(block * found.captured, CAPTURED_BYTES) + 2 * block * found.kept
+            memory = PROCESS + self.training.state + n * self.training.sample + held
+            made.append(Needs("gradients", key, problem, disk, memory, captures=(count, n)))
+        block = min(store.block or found.block, data.n_train)
+        over, advice = self._over_store(made, count, block)
+        yield from (replace(needs, over=over, advice=advice, left_out=over) for needs in made)
 
-    def _over_store(self, disk: float, memory: float, count: int, block: int) -> tuple[str, str]:
+    def _over_store(self, made: list[Needs], count: int, block: int) -> tuple[str, str]:
         budget = self.params.budget
+        disk, memory = sum(n.disk for n in made), max(n.memory for n in made)
         if budget is None:
             return "", ""
         if disk > budget.disk:
@@ -184,13 +187,19 @@ class _Plan:
         again = (tuning.operations - prepared.operations) * len(attributors) * several
         work = method.count * whole.operations + min(method.count, TUNED) * again
         own = method.count * noisy.operations
-        memory = max(self._held(found, data.n_train, data.n_test) + whole.memory,
-                     self._held(found, data.noisy.n_train, 0) + noisy.memory)  # fmt: skip
-        over, advice = self._over_method(memory, max(work, own))
-        kept, scores = method.count * whole.kept, 4.0 * data.n_train * data.n_test
+        # What is prepared for the second model that chooses a damping is kept beside the first.
+        scores = 4.0 * data.n_train * data.n_test
+        second = 0.4 * (several and method.count > 1)
+        memory = self._held(found, data.n_train, data.n_test) + (1 + second) * whole.memory
+        scoring = max(
+            self._held(found, data.noisy.n_train, 0) + noisy.memory,
+            self._held(found, method.count * data.n_train / 2, 0) + 2 * scores + whole.kept,
+        )
+        over, advice = self._over_method(max(memory, scoring), max(work, own))
+        kept = method.count * whole.kept
         solve = Needs("solve", key, "", kept, memory, work, over=over, advice=advice, left_out=over)
         yield solve
-        yield replace(solve, stage="score", disk=scores, operations=own)
+        yield replace(solve, stage="score", disk=scores, memory=scoring, operations=own)
 
     def _over_method(self, memory: float, work: float) -> tuple[str, str]:
         budget = self.params.budget
@@ -236,7 +245,7 @@ class _Plan:
         seen, passed = n * self.training.epochs, self.training.pass_
         return attributor.cost(Sizes(n, m, found.numbers, found.pair, passed, seen))
 
-    def _held(self, found: Footprint, n: int, m: int) -> float:
+    def _held(self, found: Footprint, n: float, m: int) -> float:
         """Return bytes of samples, model and gradients, as many of these as are held at a time."""
         budget = self.params.budget
         most = budget.memory / 4 if budget is not None else math.inf
