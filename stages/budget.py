@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -177,29 +177,39 @@ class _Plan:
         if reason := _reason(method, self.name) or (missing and f"store {method.store} {missing}"):
             yield Needs("solve", key, left_out=reason)
             return
+        solve, score = self._solve_and_score(key, method, store)
+        work = max(solve.operations, score.operations)
+        over, advice = self._over_method(max(solve.memory, score.memory), work)
+        for needs in (solve, score):
+            yield replace(needs, over=over, advice=advice, left_out=over)
+
+    def _solve_and_score(self, key: str, method: Method, store: Store) -> tuple[Needs, Needs]:
         attributors = self._attributors(key, method, store)
-        found = self._footprint(store, attributors[0])
-        data, several = self.setting.data, len(attributors) > 1
-        whole = self._cost(attributors[0], found, data.n_train, data.n_test)
-        tuning = self._cost(attributors[0], found, data.n_train, self.setting.n_tune)
-        prepared = self._cost(attributors[0], found, data.n_train, 0)
-        noisy = self._cost(attributors[0], found, data.noisy.n_train, data.noisy.n_train)
-        again = (tuning.operations - prepared.operations) * len(attributors) * several
+        found, data = self._footprint(store, attributors[0]), self.setting.data
+        cost = partial(self._cost, attributors[0], found)
+        whole, prepared = cost(data.n_train, data.n_test), cost(data.n_train, 0)
+        several = len(attributors) * (len(attributors) > 1)
+        again = several * (cost(data.n_train, self.setting.n_tune).operations - prepared.operations)
         work = method.count * whole.operations + min(method.count, TUNED) * again
-        own = method.count * noisy.operations
         # What is prepared for the second model that chooses a damping is kept beside the first.
-        scores = 4.0 * data.n_train * data.n_test
-        second = 0.4 * (several and method.count > 1)
-        memory = self._held(found, data.n_train, data.n_test) + (1 + second) * whole.memory
+        memory = (1.4 if several and method.count > 1 else 1.0) * whole.memory
+        memory += self._held(found, data.n_train, data.n_test)
+        scores, noisy = (
+            4.0 * data.n_train * data.n_test,
+            cost(data.noisy.n_train, data.noisy.n_train),
+        )
+        mapped = self._held(
+            found, method.count * data.n_train / 2, 0
+        )  # the files of all checkpoints
         scoring = max(
             self._held(found, data.noisy.n_train, 0) + noisy.memory,
-            self._held(found, method.count * data.n_train / 2, 0) + 2 * scores + whole.kept,
+            mapped + 2 * scores + whole.kept,
         )
-        over, advice = self._over_method(max(memory, scoring), max(work, own))
-        kept = method.count * whole.kept
-        solve = Needs("solve", key, "", kept, memory, work, over=over, advice=advice, left_out=over)
-        yield solve
-        yield replace(solve, stage="score", disk=scores, memory=scoring, operations=own)
+        own = method.count * noisy.operations
+        return (
+            Needs("solve", key, "", method.count * whole.kept, memory, work),
+            Needs("score", key, "", scores, scoring, own),
+        )
 
     def _over_method(self, memory: float, work: float) -> tuple[str, str]:
         budget = self.params.budget
