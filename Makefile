@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 
-.PHONY: help .venv benchmark status smoke results speed workflow-speed peers-parity dag test lint format clean
+.PHONY: help .venv benchmark plan status smoke results speed workflow-speed peers-parity dag test lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 benchmark: $(STAMP) ## Run every stage that is out of date and show the tables; SETTINGS="NAME ..." for others
 	$(BIN)/python -m pipelines.benchmark $(SETTINGS:%=settings/%/dvc.yaml)
+
+plan: $(STAMP) ## Say what settings take before anything runs, and what does not fit; SETTINGS="NAME ..." for others
+	$(BIN)/python -m pipelines.plan $(SETTINGS)
 
 status: $(STAMP) ## Say what is out of date and why, and what it will cost; SETTINGS as above
 	$(BIN)/python -m pipelines.status $(SETTINGS:%=settings/%/dvc.yaml)

@@ -1,4 +1,4 @@
-"""Memory: what is free, what may be taken, and blocks of rows that stay within it."""
+"""Memory: what is free, what may be taken, blocks of rows that stay within it, and what parts cost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -28,6 +29,26 @@ _VERSIONS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+class Sizes(NamedTuple):
+    """What costs at one checkpoint are counted from."""
+
+    n: int  # training samples
+    m: int  # right-hand sides
+    p: int  # numbers in a gradient
+    pair: float  # operations of an inner product of two gradients,
+    pass_: float  # of a forward and backward pass of one sample,
+    seen: int = 0  # samples that all steps of a run see
+    product: float = 0.0  # operations of C times a vector
+
+
+class Cost(NamedTuple):
+    """Bytes of memory above the gradients, operations, and bytes of the solution that is kept."""
+
+    memory: float
+    operations: float
+    kept: float
 
 
 def available_bytes(device: torch.device) -> int:

@@ -75,8 +75,12 @@ def _hashes() -> dict[str, tuple[str, str]]:
     """Return two hashes of each source: when stage `code` ran, and now."""
     files = [_read(path) for path in Path(_CODE).rglob("*.json")]
     then = {path: old for file in files for path, old in file.items()}
-    now = {p: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in then if Path(p).is_file()}
-    return {p: (old, now.get(p, "" if p.endswith(".py") else old)[:16]) for p, old in then.items()}
+    now = {p: _hash(Path(p)) for p in then if Path(p).is_file()}
+    return {p: (old, now.get(p, "" if p.endswith(".py") else old)) for p, old in then.items()}
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, str]:

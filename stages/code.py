@@ -1,8 +1,9 @@
-"""Stage code: params.yaml checked, and which source files every run of every stage imports.
+"""Stage code: params.yaml checked, which files every run of every stage imports, what is left out.
 
 A stage's one dependency on code is the file that this stage writes for it: the files of its import
 closure with their hashes. It changes when one of these files does, and only then. No list is written
 by hand: the imports say it (those inside functions as well), and a recipe the classes it names.
+Where the budget leaves a run out, its file says so too: a change of that runs just this one again.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 
 from headwater.attributors import module_of
 from headwater.benchmark.settings import module_of_setting
+from stages.budget import plan_setting
 from stages.check import check_params, load_params
 from stages.files import atomic
 from stages.methods import GIVEN, attributor_class
-from stages.params import Method, Params
+from stages.params import OVER_BUDGET, Method, Params
 from stages.recipes import classes, takes
 from stages.task import projection_class
 
@@ -34,11 +36,14 @@ def main(*, params: Path, settings: Path, sources: list[Path], out: Path) -> Non
     """Check params.yaml, and write the import closure of every run of every stage."""
     found = load_params(params)
     check_params(found, {path.parent.name for path in settings.glob("*/dvc.yaml")})
+    over = dict(_over_budget(found, sources))
     with atomic(out) as partial:
         for name, modules in sorted(_runs(found)):
             path = partial / f"{name}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            closure = fingerprint([*SHARED, *modules], sources)
+            closure = {**fingerprint([*SHARED, *modules], sources)}
+            if name in over:
+                closure[f"{OVER_BUDGET}{name}"] = over[name]
             path.write_text(json.dumps(closure, indent=0, sort_keys=True) + "\n")
 
 
@@ -58,6 +63,21 @@ def _runs(params: Params) -> Iterator[tuple[str, list[str]]]:
             parts = list(_of_method(f"methods.{name}", method))
             yield f"{setting}/solve/{name}", ["stages.solve", own, *parts]
             yield f"{setting}/score/{name}", ["stages.score", own, *parts]
+
+
+def sources_of_plan(setting: str, sources: Iterable[Path]) -> str:
+    """Return a hash of all that figures of a setting's model depend on."""
+    files = fingerprint(["headwater.benchmark.plan", module_of_setting(setting)], sources)
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _over_budget(params: Params, sources: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield every run that the budget leaves out, with the reason."""
+    for name, sizes in params.settings.items() if params.budget else ():
+        for needs in plan_setting(name, params, sources_of_plan(sizes.setting, sources)):
+            if needs.over:
+                what = f"store {needs.key} " if needs.stage == "gradients" else ""
+                yield f"{name}/{needs.stage}/{needs.key}", f"{what}{needs.over}"
 
 
 def _of_method(where: str, method: Method) -> Iterator[str]:

@@ -33,13 +33,13 @@ def atomic(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def resumable(out: Path, row: BaseModel, *inputs: Path) -> Iterator[Path]:
+def resumable(out: Path, row: BaseModel, *inputs: Path, note: str = "") -> Iterator[Path]:
     """Yield a folder that outlives a crash and becomes `out` at a clean end.
 
-    Its name is a hash of the row, the inputs and the code: a run with the same ones goes on where a
-    killed run stopped, one with others starts afresh. A second run waits for an orphan of the first.
+    Its name is a hash of the row, the inputs, a note and the code: a run with the same ones goes on where
+    a killed run stopped, one with others starts afresh. A second run waits for an orphan of the first.
     """
-    with kept_folder(out, _identity(row, inputs)) as scratch:
+    with kept_folder(out, _identity(row, inputs, note)) as scratch:
         yield scratch
         for leftover in scratch.rglob("*.partial"):
             leftover.unlink()
@@ -83,12 +83,12 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _identity(row: BaseModel, inputs: tuple[Path, ...]) -> str:
+def _identity(row: BaseModel, inputs: tuple[Path, ...], note: str) -> str:
     sources = [p for top in Path().glob("*/__init__.py") for p in top.parent.rglob("*.py")]
     code = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(sources)]
     files = [f for p in inputs for f in ([p] if p.is_file() else sorted(p.rglob("*")))]
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-    text = json.dumps([row.model_dump(mode="json"), code, stamps], sort_keys=True)
+    text = json.dumps([row.model_dump(mode="json"), note, code, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ from headwater.projections import GradientProjection
 from stages.contract import Clock
 from stages.device import resolve_device
 from stages.files import resumable, save_json
-from stages.params import Device, Infeasible, Store
+from stages.params import Device, Infeasible, Store, over_budget
 from stages.problem import checkpoint_files, file_hash, load_split, training_record
 from stages.row import At, Row
 from stages.task import make_projection, make_task
@@ -26,13 +26,21 @@ class GradientsRow(Row):
 
 
 def main(
-    row: GradientsRow, setting: str, key: str, *, data: Path, models: Path, out: Path, cost: Path
+    row: GradientsRow,
+    setting: str,
+    key: str,
+    *,
+    code: Path,
+    data: Path,
+    models: Path,
+    out: Path,
+    cost: Path,
 ) -> None:
     """Write the gradients of a function at all samples of a split, one store per checkpoint."""
-    clock = Clock()
-    with resumable(out, row, data, models) as scratch:
+    clock, over = Clock(), over_budget(code)
+    with resumable(out, row, data, models, note=over) as scratch:
         try:
-            row.store.check_feasible(setting)
+            row.store.check_feasible(setting, over)
         except Infeasible as left_out:
             save_json(scratch / "store.json", left_out.record())
         else:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from headwater.benchmark.recipes import END
+from headwater.memory import parse_budget
+from stages.files import load_json
 from stages.recipes import choices
 from stages.row import Count, Fraction, Name, Row
 
 __all__ = [
-    "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "Params", "Removal", "Setting",
-    "Store", "TARGETS", "Train", "Truth",
+    "Budget", "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "OVER_BUDGET", "Params",
+    "Removal", "Setting", "Store", "TARGETS", "Train", "Truth", "over_budget",
 ]  # fmt: skip
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda)$")]
 TARGETS = ("loss", "margin")
 """The functions that are explained: those of stores, and of the ground truth."""
+OVER_BUDGET = "budget of "
+"""What the entry begins with by which stage `code` says that a run is left out."""
 
 
 class Infeasible(Exception):
@@ -30,6 +35,11 @@ class Infeasible(Exception):
     def record(self) -> dict[str, Any]:
         """Return what a stage writes in place of its work."""
         return {"left_out": str(self), "listed": self.listed}
+
+
+def over_budget(code: Path) -> str:
+    """Return why the budget leaves a run out, of what stage `code` wrote for it; "" if it does not."""
+    return "".join(v for k, v in load_json(code).items() if k.startswith(OVER_BUDGET))
 
 
 class Feasible(Row):
@@ -47,12 +57,19 @@ class Feasible(Row):
             )
         return self
 
-    def check_feasible(self, setting: str) -> None:
-        """Raise Infeasible, with the reason, where this is not made for a setting."""
+    def check_feasible(self, setting: str, over: str) -> None:
+        """Raise Infeasible, with the reason, where this is not made for a setting.
+
+        Args:
+            setting: its name.
+            over: why the budget leaves it out; "": it does not.
+        """
         if self.only is not None and setting not in self.only:
             raise Infeasible(f"only for {', '.join(self.only)}", listed=False)
         if setting in self.infeasible:
             raise Infeasible(self.infeasible[setting])
+        if over:
+            raise Infeasible(over)
 
     def feasible(self, setting: str) -> bool:
         """Return whether this is made for a setting."""
@@ -201,6 +218,24 @@ class Metrics(Row):
     confidence: Fraction
 
 
+Bytes = Annotated[int, BeforeValidator(parse_budget)]
+"""A number of bytes, or one with a unit."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Budget(Row):
+    """What stores and methods may take; those that need more are left out, with the figures.
+
+    `memory` and `minutes` are for each stage, `disk` for each store with all its checkpoints and samples.
+    Operations become minutes at a nominal rate, `gflops`, so that all machines leave out the same.
+    """
+
+    memory: Bytes
+    disk: Bytes
+    minutes: Positive
+    gflops: Positive
+
+
 class Params(Row):
     """The whole of params.yaml."""
 
@@ -210,3 +245,4 @@ class Params(Row):
     stores: dict[Name, Store]
     methods: Annotated[dict[Name, Method], Field(min_length=1)]
     metrics: Metrics
+    budget: Budget | None = None

@@ -20,7 +20,7 @@ from stages.contract import Clock
 from stages.device import resolve_device
 from stages.files import load_json, resumable, save_json
 from stages.methods import Problem
-from stages.params import Device, Infeasible, Method
+from stages.params import Device, Infeasible, Method, over_budget
 from stages.problem import save_state
 from stages.recipes import damping_of, magnitude_of
 from stages.row import At, Row
@@ -42,6 +42,7 @@ def main(
     setting: str,
     key: str,
     *,
+    code: Path,
     data: Path,
     models: Path,
     gradients: Path,
@@ -50,10 +51,10 @@ def main(
     cost: Path,
 ) -> None:
     """Prepare, choose the damping on the tuning samples, and solve for the test gradients."""
-    clock, where = Clock(), f"methods.{key}"
-    with resumable(out, row, data, models, gradients, truth) as scratch:
+    clock, where, over = Clock(), f"methods.{key}", over_budget(code)
+    with resumable(out, row, data, models, gradients, truth, note=over) as scratch:
         try:
-            row.method.check_feasible(setting)
+            row.method.check_feasible(setting, over)
             device = resolve_device(row.device)
             problem = Problem(data, models, gradients, row.method.count, device)
         except Infeasible as left_out:

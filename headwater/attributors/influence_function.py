@@ -25,7 +25,7 @@ from headwater.curvature import (
 from headwater.gradients import Gradients
 from headwater.gradients.source import CapturedSource, GradientSource
 from headwater.loader import LoadedData
-from headwater.memory import LARGE, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, row_blocks
 from headwater.projections import GradientProjection
 from headwater.solvers import LearnedProjection, Solver, State
 from headwater.task import AttributionTask, SampleFunction
@@ -174,6 +174,13 @@ class InfluenceFunction(GradientAttributor):
         source = fitted(source, state)
         solver, operator = self._damped(source, state)
         return {**solver.solve_gradients(operator, state, source.test()), **found}
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of the solver, with products of C; by default where the projection is learned."""
+        if isinstance(self.projection, LearnedProjection):
+            return super().cost(sizes)
+        product = sizes.n * (self.curvature.passes * sizes.pass_ or 4.0 * sizes.p)
+        return self.solver.cost(sizes._replace(product=product))
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers the solver needs per test sample: vectors, or products with all."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headwater.batches import Batch
 from headwater.gradients.source import GradientSource
-from headwater.memory import LARGE, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, row_blocks
 from headwater.solvers import State
 from headwater.task import AttributionTask
 
@@ -35,6 +35,10 @@ class Method(ABC):
     def prepare(self, source: GradientSource) -> State:
         """Compute what depends on the training data only."""
         return {}
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of `prepare`, `solve` and `score`; default: an inner product for each pair."""
+        return Cost(4 * sizes.n * sizes.m, sizes.n * sizes.m * sizes.pair, 0)
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Apply P to the test gradients."""

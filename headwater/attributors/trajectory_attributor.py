@@ -15,7 +15,7 @@ from headwater.batches import Batch, SampleTable, batch_size, tensors_of
 from headwater.checks import check_finite
 from headwater.gradients import GradientCapture, Gradients
 from headwater.gradients.source import GradientSource
-from headwater.memory import check_memory
+from headwater.memory import Cost, Sizes, check_memory
 from headwater.progress import track
 from headwater.solvers import State
 from headwater.task import AttributionTask, BoundModel, SampleFunction
@@ -79,6 +79,14 @@ class TrajectoryAttributor(Attributor):
     def embeds(self) -> bool:
         """Whether all k directions of the space of u follow the run in `cache`."""
         return False
+
+    passes = 0  # through the model, there and back, for each sample of a step and each u_j
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of all copies of u, and of the passes and products of all steps."""
+        m = sizes.p if self.embeds else sizes.m
+        work = sizes.seen * (sizes.pass_ * (1 + self.passes * m) + 4 * m * sizes.p)
+        return Cost(4 * COPIES * m * sizes.p, work, 4 * sizes.n * sizes.m)
 
     @property
     def data_budget(self) -> int:

@@ -38,6 +38,8 @@ class Unrolling(TrajectoryAttributor):
         -0.36
     """
 
+    passes = 2
+
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
         """Return u_t = ((1 - η wd) I - η H) u_{t+1}, H the Hessian of the batch."""
         step = passage.step

@@ -23,6 +23,7 @@ class Curvature(ABC):
     """What its operator can do beyond products, in the words of `headwater.curvature.operator`."""
     whole: ClassVar[bool] = True
     """Whether C is a matrix of all parameters, so that gradients must not be projected."""
+    passes: ClassVar[int] = 0  # through the model, there and back, of C times a vector; 0: of rows
 
     def function(self, task: AttributionTask) -> SampleFunction:
         """Return the function whose gradients g_i are captured; default: the loss."""

@@ -64,6 +64,7 @@ class GaussNewton(Curvature):
     """
 
     offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
+    passes: ClassVar[int] = 2
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no function of one output of the model."""

@@ -70,6 +70,7 @@ class ExactHessian(Curvature):
     """C = H, the Hessian of the mean loss, for any loss; it may be indefinite."""
 
     offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
+    passes: ClassVar[int] = 2
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> Hessian:
         """Return the Hessian at the checkpoint."""

@@ -17,12 +17,12 @@ from torch import Tensor
 from headwater.batches import Batch
 from headwater.checks import check_finite
 from headwater.gradients.capture import GradientCapture
-from headwater.gradients.gradients import Gradients
+from headwater.gradients.gradients import Gradients, concatenate
 from headwater.gradients.packing import to_json
 from headwater.gradients.store import FORMAT, StoreDescription, check_same, checksum, chunk
 from headwater.progress import track
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES, CAPTURED_BYTES = 2**25, 2**30  # of a file; of gradients before they are represented
 DTYPES = ("float32", "float16", "float64")
 
 
@@ -41,10 +41,13 @@ def write_gradients(
     what is stored: the identity, or a projection.
     """
     writer = StoreWriter(path, description, n, block)
-    writer.start(represent(capture(samples(slice(0, 2)))))
-    missing = writer.missing()
+    first = capture(samples(slice(0, 2)))
+    writer.start(represent(first))
+    step, missing = max(2, CAPTURED_BYTES * len(first) // first.nbytes), writer.missing()
     for rows in track(missing, f"gradients of {description.function} ({description.split})"):
-        writer.write(rows, represent(capture(samples(rows))))
+        starts = range(rows.start, rows.stop, step)
+        parts = (samples(slice(i, min(i + step, rows.stop))) for i in starts)
+        writer.write(rows, concatenate([represent(capture(part)) for part in parts]))
 
 
 class StoreWriter:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator
-from headwater.memory import row_blocks
+from headwater.memory import Cost, Sizes, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import Inverse, Solution, Solver, State
 
@@ -75,6 +75,11 @@ class ConjugateGradient(Solver):
                 self.progress(iteration + 1, len(active))
         norms = norms.clamp_min(torch.finfo(torch.float64).tiny)
         return Solution(run.x, (run.rr / norms).sqrt(), run.steps, run.rr <= goal)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of x, r, d, C d and their updates, and of all products."""
+        vectors = 4 * sizes.m * sizes.p
+        return Cost(8 * vectors, self.max_iterations * sizes.m * sizes.product, vectors)
 
 
 class _Run:

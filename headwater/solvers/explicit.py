@@ -12,7 +12,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.gradients import Scheme
-from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, check_memory, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
@@ -107,6 +107,11 @@ class Explicit(DirectSolver):
             return scheme.join(parts).to(rhs.dtype).contiguous()
 
         return solved
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of C, its factor and what they are made in, in float64, and of p products."""
+        size = sizes.p**2 / (self.blocks if isinstance(self.blocks, int) else 1)
+        return Cost(40 * size, sizes.p * (sizes.product + size / 3), 4 * sizes.m * sizes.p)
 
     def _scheme(self, operator: LinearOperator) -> Scheme:
         p, sizes = operator.size, self.blocks

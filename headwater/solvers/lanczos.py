@@ -13,7 +13,7 @@ from headwater.curvature import LinearOperator
 from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
-from headwater.memory import check_memory
+from headwater.memory import Cost, Sizes, check_memory
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
@@ -94,6 +94,11 @@ class Lanczos(DirectSolver):
             return super().score(train, rows, solved)
         inside = train.inner_vectors(solved["basis"])
         return inside @ solved["coefficients"].T.to(inside.dtype)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of the basis, two copies of it, and of the solutions."""
+        m, p = sizes.m, sizes.p
+        return Cost(8 * (m + self.rank) * p, self.rank * sizes.product, 4 * m * p)
 
     def quadratic(
         self, operator: LinearOperator, state: State, source: BlockSource, power: int

@@ -11,7 +11,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import MEAN_OVER_SAMPLES, LinearOperator, SampleOperator
 from headwater.curvature.operator import of_kind
-from headwater.memory import row_blocks
+from headwater.memory import Cost, Sizes, row_blocks
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.lanczos import largest_eigenvalue
 from headwater.solvers.solver import Solution, Solver, State, with_residual
@@ -98,6 +98,11 @@ class LiSSA(Solver):
             total += x
         x = total.div_(self.repeats * scale)
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of x and b, of all steps and of the residual."""
+        passes = 1 + self.repeats * self.depth * min(1.0, self.batch_size / sizes.n)
+        return super().cost(sizes)._replace(operations=passes * sizes.m * sizes.product)
 
     def _draw(self, operator: SampleOperator, generator: torch.Generator) -> LinearOperator:
         if self.batch_size >= operator.n:

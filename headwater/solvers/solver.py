@@ -14,7 +14,7 @@ from torch import Tensor
 from headwater.curvature import Curvature, LinearOperator, curvatures_that_offer
 from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
-from headwater.memory import LARGE, check_memory, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, check_memory, row_blocks
 from headwater.solvers.damping import Damping, Relative, absolute, check_damping
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,10 @@ class Solver(ABC):
         if "products" in solved:
             return solved["products"][rows]
         return train.inner_vectors(solved["vectors"])
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return the cost of m solutions and of their scores; default: two copies of vectors (m, p)."""
+        return Cost(8 * sizes.m * sizes.p, 2 * sizes.n * sizes.m * sizes.p, 4 * sizes.m * sizes.p)
 
     def quadratic(
         self, operator: LinearOperator, state: State, source: BlockSource, power: int

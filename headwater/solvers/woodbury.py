@@ -13,7 +13,7 @@ from headwater.curvature import ROWS, LinearOperator, RowOperator
 from headwater.curvature.operator import of_kind
 from headwater.curvature.row_operator import BlockSource
 from headwater.gradients import Gradients
-from headwater.memory import check_memory
+from headwater.memory import Cost, Sizes, check_memory
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
 
@@ -92,6 +92,11 @@ class Woodbury(DirectSolver):
                 both = (c * (state["gram"] @ c - 2 * products)).sum(0)
                 found[lost] = (g.squared_norms() + both) / self.shift**2
         return found
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of K, its factor and what they are made in, and of products with the tests."""
+        n, m = sizes.n, sizes.m
+        return Cost(40 * n * n, n * (n / 2 + m) * sizes.pair + n * n * (n / 3 + 2 * m), 8 * n * m)
 
     def _factor(self, state: State) -> Tensor:
         """Return L with L Lᵀ = K + nλI, or raise ValueError if there is none."""

@@ -108,6 +108,10 @@ BAD = {
     ),
     "no projection": (("stores", "projected", "projection"), None, "needs a projection"),
     "unknown projection": (("stores", "projected", "projection", "kind"), "JL", "must be one of"),
+    "no number of bytes": (("budget", "memory"), "much", "budget.memory: a budget must be a positive"),
+    "no disk": (("budget", "disk"), -1, "budget.disk: a budget must be a positive number of bytes"),
+    "no minutes": (("budget", "minutes"), 0, "budget.minutes: Input should be greater than 0"),
+    "part of a budget": (("budget", "gflops"), None, "budget.gflops: Field required"),
     "no dropout": (("stores", "dropout", "infeasible"), None, "must have Dropout modules"),
 }  # fmt: skip
 

@@ -1,12 +1,15 @@
 """The samples of a data set, as all settings have them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Samples", "first_samples"]
+__all__ = ["Draw", "Samples", "first_samples", "random_images", "random_sequences"]
+
+Draw = Callable[[int], tuple[Tensor, Tensor]]
+"""Makes so many random inputs and labels."""
 
 
 class Samples(NamedTuple):
@@ -52,3 +55,23 @@ def first_samples(
             f"{name} must be at most {count}, the samples at hand, got {n}: ask for fewer"
         )
     return torch.cat([part[0] for part in kept])[:n], torch.cat([part[1] for part in kept])[:n]
+
+
+def random_images(n: int, shape: tuple[int, ...], n_classes: int) -> tuple[Tensor, Tensor]:
+    """Return inputs of a shape and one label each, always the same ones.
+
+    Example:
+        >>> inputs, labels = random_images(2, (3, 8, 8), n_classes=4)
+        >>> tuple(inputs.shape), tuple(labels.shape)
+        ((2, 3, 8, 8), (2,))
+    """
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, *shape, generator=generator)
+    return inputs, torch.randint(n_classes, (n,), generator=generator)
+
+
+def random_sequences(n: int, length: int, n_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return sequences of tokens, and a label for each place, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(n_tokens, (n, length + 1), generator=generator)
+    return tokens[:, :-1], tokens[:, 1:]

@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 
 from headwater.benchmark.datasets.cifar import load_cifar10
+from headwater.benchmark.datasets.samples import random_images
 from headwater.benchmark.models.resnet9 import ResNet9
 from headwater.benchmark.settings.cifar2_resnet9 import SETTING as CIFAR2
 
@@ -12,4 +13,5 @@ SETTING = dataclasses.replace(
     name="cifar10-resnet9",
     make_model=partial(ResNet9, n_classes=10),
     load_data=load_cifar10,
+    draw=partial(random_images, shape=(3, 32, 32), n_classes=10),
 )

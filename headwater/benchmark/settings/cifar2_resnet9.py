@@ -8,6 +8,7 @@ from functools import partial
 from torch.optim import SGD
 
 from headwater.benchmark.datasets.cifar import load_cifar2
+from headwater.benchmark.datasets.samples import random_images
 from headwater.benchmark.models.resnet9 import ResNet9
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings.setting import Setting
@@ -20,4 +21,5 @@ SETTING = Setting(
     loss=cross_entropy,
     targets={"loss": cross_entropy, "margin": margin},
     recipe=Recipe(0.01, batch_size=64, epochs=50, optimizer=partial(SGD, momentum=0.9)),
+    draw=partial(random_images, shape=(3, 32, 32), n_classes=2),
 )

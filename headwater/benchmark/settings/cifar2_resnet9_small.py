@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.optim import SGD
 
 from headwater.benchmark.datasets.cifar import load_cifar2
-from headwater.benchmark.datasets.samples import Samples
+from headwater.benchmark.datasets.samples import Samples, random_images
 from headwater.benchmark.models.resnet9 import ResNet9
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings.cifar2_resnet9 import SETTING as WHOLE
@@ -30,6 +30,7 @@ def small(whole: Setting, load: Callable[..., Samples], n_classes: int) -> Setti
         make_model=partial(ResNet9, width=6, n_classes=n_classes, dropout=0.0),
         load_data=halved,
         recipe=Recipe(0.02, batch_size=32, epochs=12, optimizer=partial(SGD, momentum=0.9)),
+        draw=partial(random_images, shape=(3, 16, 16), n_classes=n_classes),
     )
 
 

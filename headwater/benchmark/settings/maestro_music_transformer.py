@@ -8,7 +8,9 @@ from functools import partial
 
 from torch.optim import Adam
 
+from headwater.benchmark.datasets.events import VOCABULARY_SIZE
 from headwater.benchmark.datasets.maestro import load_samples
+from headwater.benchmark.datasets.samples import random_sequences
 from headwater.benchmark.models.music_transformer import MusicTransformer
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings.setting import Setting
@@ -23,4 +25,5 @@ SETTING = Setting(
     recipe=Recipe(
         1e-4, batch_size=64, epochs=20, optimizer=partial(Adam, betas=(0.9, 0.98), eps=1e-8)
     ),
+    draw=partial(random_sequences, length=256, n_tokens=VOCABULARY_SIZE - 1),
 )

@@ -5,7 +5,9 @@ from functools import partial
 
 from torch.optim import Adam
 
+from headwater.benchmark.datasets.events import VOCABULARY_SIZE
 from headwater.benchmark.datasets.maestro import load_samples
+from headwater.benchmark.datasets.samples import random_sequences
 from headwater.benchmark.models.music_transformer import MusicTransformer
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.recipes.schedules import cosine
@@ -27,4 +29,5 @@ SETTING = dataclasses.replace(
         optimizer=partial(Adam, betas=(0.9, 0.98)),
         schedule=cosine(warmup=20, final=0.1),
     ),
+    draw=partial(random_sequences, length=LENGTH, n_tokens=VOCABULARY_SIZE - 1),
 )

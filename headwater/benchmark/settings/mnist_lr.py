@@ -1,6 +1,9 @@
 """Logistic regression on MNIST-10: 5,000 train samples, 500 test samples."""
 
+from functools import partial
+
 from headwater.benchmark.datasets.mnist import load_samples
+from headwater.benchmark.datasets.samples import random_images
 from headwater.benchmark.models.logistic_regression import LogisticRegression
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings.setting import Setting
@@ -18,4 +21,5 @@ SETTING = Setting(
         "log_probability": log_probability,
     },
     recipe=Recipe(learning_rate=0.01, batch_size=32, epochs=20),
+    draw=partial(random_images, shape=(784,), n_classes=10),
 )

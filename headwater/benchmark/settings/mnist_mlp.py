@@ -5,6 +5,7 @@ from functools import partial
 from torch.optim import SGD
 
 from headwater.benchmark.datasets.mnist import load_samples
+from headwater.benchmark.datasets.samples import random_images
 from headwater.benchmark.models.mlp import MLP
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings.setting import Setting
@@ -22,4 +23,5 @@ SETTING = Setting(
         "log_probability": log_probability,
     },
     recipe=Recipe(0.01, batch_size=64, epochs=50, optimizer=partial(SGD, momentum=0.9)),
+    draw=partial(random_images, shape=(784,), n_classes=10),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from headwater.benchmark.datasets.samples import Samples
+from headwater.benchmark.datasets.samples import Draw, Samples
 from headwater.benchmark.recipes import Recipe, TrainingRun
 from headwater.targets import Target
 
@@ -26,6 +26,8 @@ class Setting:
         loss: training loss, one value per sample.
         targets: functions to explain, by name.
         recipe: how the model is trained: hyper-parameters, or a training loop of its own.
+        draw: makes so many random samples of the right shapes, which plans take; default: the first
+            ones of the data are taken.
     """
 
     name: str
@@ -34,3 +36,4 @@ class Setting:
     loss: Target
     targets: Mapping[str, Target]
     recipe: Recipe | TrainingRun
+    draw: Draw | None = None

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch.optim import AdamW
 
+from headwater.benchmark.datasets.samples import random_sequences
 from headwater.benchmark.datasets.shakespeare import load_samples
 from headwater.benchmark.models.nanogpt import NanoGPT
 from headwater.benchmark.recipes import Recipe, matrices
@@ -35,4 +36,5 @@ SETTING = Setting(
         clip=1.0 * LENGTH,  # of a mean over characters: 1
         autocast=torch.bfloat16,
     ),
+    draw=partial(random_sequences, length=LENGTH, n_tokens=65),
 )

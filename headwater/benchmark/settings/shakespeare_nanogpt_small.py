@@ -5,6 +5,7 @@ from functools import partial
 
 from torch.optim import AdamW
 
+from headwater.benchmark.datasets.samples import random_sequences
 from headwater.benchmark.datasets.shakespeare import load_samples
 from headwater.benchmark.models.nanogpt import NanoGPT
 from headwater.benchmark.recipes import Recipe, matrices
@@ -28,4 +29,5 @@ SETTING = dataclasses.replace(
         schedule=cosine(warmup=20, final=0.1),
         clip=1.0 * LENGTH,
     ),
+    draw=partial(random_sequences, length=LENGTH, n_tokens=65),
 )
