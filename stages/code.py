@@ -75,7 +75,7 @@ def _over_budget(params: Params, sources: list[Path]) -> Iterator[tuple[str, str
     """Yield every run that the budget leaves out, with the reason."""
     for name, sizes in params.settings.items() if params.budget else ():
         for needs in plan_setting(name, params, sources_of_plan(sizes.setting, sources)):
-            if needs.over:
+            if needs.over and needs.stage != "score":  # which follows solve
                 what = f"store {needs.key} " if needs.stage == "gradients" else ""
                 yield f"{name}/{needs.stage}/{needs.key}", f"{what}{needs.over}"
 
