@@ -1,4 +1,4 @@
-"""What the plan prints, of the smoke configuration."""
+"""What the plan prints, of the tests' configuration."""
 
 import json
 import shutil
@@ -13,10 +13,10 @@ from tests.stages.workspace import ROOT
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A folder with the smoke configuration and a budget that leaves out one method."""
+    """A folder with the tests' configuration and a budget that leaves out one method."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
-    params = yaml.safe_load((ROOT / "params.smoke.yaml").read_text()) | {"budget": TIGHT}
+    params = yaml.safe_load((ROOT / "tests/stages/params.yaml").read_text()) | {"budget": TIGHT}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "settings/mnist-lr").mkdir(parents=True)
     shutil.copy2(ROOT / "settings/mnist-lr/dvc.yaml", tmp_path / "settings/mnist-lr")

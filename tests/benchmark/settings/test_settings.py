@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def _few_windows(*given, n, **more):
-    return FEW(*given, n=2, **more)
+    return FEW(*given, n=4, **more)
 
 
 FEW = maestro.load_windows
