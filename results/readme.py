@@ -37,7 +37,7 @@ def _row(setting: str, found: dict[str, Any]) -> str:
     cells = [f"[{setting}](results/{setting}/leaderboard.md)"]
     for group in ("any", "one"):
         best = found["lds"][group]
-        models = f", {best['models']} models" if best["models"] > 1 else ""
+        models = f", {best['models']} checkpoints" if best["models"] > 1 else ""
         cells.append(f"{_interval(best)} {best['method']}{models}")
         cells.append(f"{best['value'] / best['ceiling']:.0%} of {best['ceiling']:.3f}")
     auc = found.get("auc", {}).get("any")
