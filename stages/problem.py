@@ -58,8 +58,14 @@ def file_hash(path: Path) -> str:
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write named tensors, such as what was computed for one checkpoint."""
+    whole, storages = {}, set[int]()
+    for name, tensor in state.items():
+        kept = tensor.contiguous()
+        storage = kept.untyped_storage().data_ptr()
+        whole[name] = kept.clone() if storage in storages else kept  # no two may share memory
+        storages.add(storage)
     with atomic(path) as partial:
-        save_file({name: t.contiguous() for name, t in state.items()}, partial)
+        save_file(whole, partial)
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Tensor]:
