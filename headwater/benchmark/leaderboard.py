@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 __all__ = ["METRICS", "cheapest", "labels", "leaderboard", "seconds_of", "show", "summary"]
 
@@ -146,7 +146,12 @@ def show(setting: str, record: dict[str, Any]) -> None:
     console.width = max(console.width, WIDTH)  # a log has no width of its own
     ceilings = ", ".join(f"{f} {_interval(c)}" for f, c in record["noise_ceiling"].items())
     head, *body = _cells(record, mark="[bold]{}[/bold]")
-    table = Table(*head, title=f"{setting}   (noise ceiling of LDS: {ceilings})")
+    names, *others = head
+    table = Table(
+        Column(names, no_wrap=True),
+        *others,
+        title=f"{setting}   (noise ceiling of LDS: {ceilings})",
+    )
     for line in body:
         table.add_row(*line)
     console.print(table)
