@@ -109,6 +109,8 @@ def test_a_method_that_is_left_out_is_answered_by_its_stages(workspace):
 
 
 def test_the_budget_leaves_out_a_method_with_its_figures(workspace):
+    workspace.edit("settings", "mnist-lr", "removal", value={})  # it asks for if-cg
+    workspace.run("dvc", "repro")
     budget = {"memory": "20GB", "disk": "1GB", "minutes": 1, "gflops": 0.1}
     workspace.edit("budget", value=budget)
     assert workspace.stale() == {"solve@if-cg"}
