@@ -19,22 +19,24 @@ from headwater.targets import cross_entropy, margin
 
 LENGTH = 256
 
+RECIPE = Recipe(
+    1e-3,
+    batch_size=32,
+    epochs=41,
+    optimizer=partial(AdamW, betas=(0.9, 0.99)),
+    weight_decay=0.1,
+    decays=matrices,
+    schedule=cosine(warmup=100, final=0.1),
+    clip=1.0 * LENGTH,  # of a mean over characters: 1
+    autocast=torch.bfloat16,
+)
+
 SETTING = Setting(
     name="shakespeare-nanogpt",
     make_model=partial(NanoGPT, length=LENGTH),
     load_data=partial(load_samples, length=LENGTH),
     loss=cross_entropy,  # the sum over a block's characters
     targets={"loss": cross_entropy, "margin": margin},
-    recipe=Recipe(
-        1e-3,
-        batch_size=32,
-        epochs=41,
-        optimizer=partial(AdamW, betas=(0.9, 0.99)),
-        weight_decay=0.1,
-        decays=matrices,
-        schedule=cosine(warmup=100, final=0.1),
-        clip=1.0 * LENGTH,  # of a mean over characters: 1
-        autocast=torch.bfloat16,
-    ),
+    recipe=RECIPE,
     draw=partial(random_sequences, length=LENGTH, n_tokens=65),
 )

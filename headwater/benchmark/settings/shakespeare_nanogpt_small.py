@@ -3,13 +3,11 @@
 import dataclasses
 from functools import partial
 
-from torch.optim import AdamW
-
 from headwater.benchmark.datasets.samples import random_sequences
 from headwater.benchmark.datasets.shakespeare import load_samples
 from headwater.benchmark.models.nanogpt import NanoGPT
-from headwater.benchmark.recipes import Recipe, matrices
 from headwater.benchmark.recipes.schedules import cosine
+from headwater.benchmark.settings.shakespeare_nanogpt import RECIPE
 from headwater.benchmark.settings.shakespeare_nanogpt import SETTING as WHOLE
 
 LENGTH = 64
@@ -19,15 +17,14 @@ SETTING = dataclasses.replace(
     name="shakespeare-nanogpt-small",
     make_model=partial(NanoGPT, length=LENGTH, n_layers=1, n_heads=4, width=48, dropout=0.1),
     load_data=partial(load_samples, length=LENGTH),
-    recipe=Recipe(
-        5e-3,
+    recipe=dataclasses.replace(
+        RECIPE,
+        learning_rate=5e-3,
         batch_size=16,
         epochs=10,
-        optimizer=partial(AdamW, betas=(0.9, 0.99)),
-        weight_decay=0.1,
-        decays=matrices,
         schedule=cosine(warmup=20, final=0.1),
         clip=1.0 * LENGTH,
+        autocast=None,
     ),
     draw=partial(random_sequences, length=LENGTH, n_tokens=65),
 )
