@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 # Where the data sets lie when they need not be downloaded; relative to this folder, or absolute.
 HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
+# How many processes run tests side by side; each computes on one core.
+TEST_PROCESSES ?= 2
 
 .PHONY: help .venv benchmark plan status smoke results speed workflow-speed peers-parity dag test lint format clean
 
@@ -53,7 +55,7 @@ dag: $(STAMP) ## Draw the stage graph
 	$(BIN)/python -m dvc dag
 
 test: lint ## Lint, types, import contracts, then all tests
-	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 lint: $(STAMP) ## Style, format, types, and the arrows between the layers
 	$(BIN)/ruff check .

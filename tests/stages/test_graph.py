@@ -108,6 +108,22 @@ def test_a_method_that_is_left_out_is_answered_by_its_stages(workspace):
     assert metrics(workspace, "trak-3")["damping"] == "auto"
 
 
+def test_the_budget_leaves_out_a_method_with_its_figures(workspace):
+    budget = {"memory": "20GB", "disk": "1GB", "minutes": 1, "gflops": 0.1}
+    workspace.edit("budget", value=budget)
+    assert workspace.stale() == {"solve@if-cg"}
+    workspace.run("dvc", "repro")
+    board = (workspace.folder / "results/mnist-lr/leaderboard.md").read_text()
+    assert "infeasible: needs 2 minutes, the budget has 1" in board
+    assert not list((workspace.folder / "artifacts/solve/mnist-lr/if-cg").glob("*.safetensors"))
+    design = json.loads(
+        (workspace.folder / "artifacts/truth/mnist-lr/removal/design.json").read_text()
+    )
+    assert not design["methods"], "nothing is removed by the scores of a method that is left out"
+    workspace.edit("budget", "minutes", value=100)
+    assert workspace.stale() == {"solve@if-cg"}
+
+
 def test_a_new_test_set_retrains_nothing(workspace):
     workspace.edit("settings", "mnist-lr", "data", "n_test", value=50)
     before = workspace.locked()
