@@ -20,7 +20,6 @@ from stages.params import Device, Removal
 from stages.problem import file_hash, load_split
 from stages.row import At, Count, Row
 
-
 log = logging.getLogger(__name__)
 
 

@@ -79,8 +79,9 @@ def test_retraining_goes_on_at_the_model(workspace):
 def test_gradients_go_on_at_the_block(workspace):
     workspace.run("stages", "train", "mnist-lr", *DATA, "--out", "artifacts/models")
     command = (
-        "stages", "gradients", "mnist-lr", "loss", "--code", "artifacts/code/mnist-lr/gradients/loss.json",
-        *DATA, "--models", "artifacts/models", "--out", "artifacts/gradients", "--cost", "artifacts/cost.json",
+        "stages", "gradients", "mnist-lr", "loss", *DATA, "--models", "artifacts/models",
+        "--code", "artifacts/code/mnist-lr/gradients/loss.json",
+        "--out", "artifacts/gradients", "--cost", "artifacts/cost.json",
     )  # fmt: skip
     workspace.run(
         "stages", "code", "--params", "params.yaml", "--settings", "settings",
