@@ -32,7 +32,7 @@ __all__ = ["Needs", "plan_setting"]
 PROCESS = 30 * 10**6
 """Bytes of a stage beside all that is counted: what its libraries take when they work."""
 TUNED = 2
-"""Models that a damping is chosen with, as in stage solve."""
+"""Models that a damping is chosen with, or one of each ensemble, as in stage solve."""
 EVALUATED = 500.0
 """Operations of the metrics for each resample, subset, test sample and method."""
 
@@ -190,7 +190,10 @@ class _Plan:
         whole, prepared = cost(data.n_train, data.n_test), cost(data.n_train, 0)
         several = len(attributors) * (len(attributors) > 1)
         again = several * (cost(data.n_train, self.setting.n_tune).operations - prepared.operations)
-        work = method.count * whole.operations + min(method.count, TUNED) * again
+        work = (
+            method.count * whole.operations
+            + min(method.count, max(TUNED, attributors[0].ensembles)) * again
+        )
         # What is prepared for the second model that chooses a damping is kept beside the first.
         memory = (1.4 if several and method.count > 1 else 1.0) * whole.memory
         memory += self._held(found, data.n_train, data.n_test)

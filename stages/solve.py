@@ -26,7 +26,7 @@ from stages.recipes import damping_of, magnitude_of
 from stages.row import At, Row
 
 TUNED = 2
-"""Models that a damping is chosen with, at most: more of them find nearly the same."""
+"""Models that a damping is chosen with, or one of each ensemble: more of them find nearly the same."""
 
 
 class SolveRow(Row):
@@ -96,7 +96,7 @@ class _Solve:
 
     def _tune(self, truth: Path, n_tune: int) -> list[float]:
         sources, solved = [], []
-        total = min(self.problem.count, TUNED)
+        total = min(self.problem.count, max(TUNED, self.attributors[0].ensembles))
         found = self.problem.sources(self.attributors[0], tests=True)
         for source in track(islice(found, total), "tuning", total):
             state = self._prepared(self.attributors[0], source)

@@ -30,7 +30,7 @@ from headwater.projections import GradientProjection
 from headwater.solvers import LearnedProjection, Solver, State
 from headwater.task import AttributionTask, SampleFunction
 
-__all__ = ["InfluenceFunction", "RelatIF"]
+__all__ = ["InfluenceFunction"]
 
 log = logging.getLogger(__name__)
 Weights = Literal["own", "averaged"]
@@ -48,7 +48,9 @@ class InfluenceFunction(GradientAttributor):
     A curvature may be made of the gradients g_i of another function, ∇ℓ_i = σ_i g_i: the margin has
     σ_i = -(1-p_i). Averaged weights are averaged over the checkpoints by themselves,
     -mean_c[ (1/n) ⟨P g_i, (C + λI)^-1 P∇f_j⟩ ] · mean_c[ σ_i ]: a model that has learned a sample by
-    heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample.
+    heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample. Where the
+    checkpoints are of several ensembles, as of the same runs after several epochs, weights are averaged
+    in each: σ_i shrinks from epoch to epoch.
 
     A norm divides scores and self-influence of sample i by the size of its own effect, at each
     checkpoint: N_i = √(∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i) for "loss", N_i = ‖(C + λI)^-1 ∇ℓ_i‖ for "parameters".
@@ -62,6 +64,7 @@ class InfluenceFunction(GradientAttributor):
             effective dimension tr C (C + λI)^-1 of the first samples at the first checkpoint.
         weights: "own" or "averaged".
         norm: N, "loss" or "parameters"; default: none. See `RelatIF`.
+        ensembles: how many there are; their checkpoints come in turn.
 
     Raises:
         ValueError: if the curvature does not offer what the solver asks for, or does not go together
@@ -79,6 +82,7 @@ class InfluenceFunction(GradientAttributor):
         projection: GradientProjection | LearnedProjection | None = None,
         weights: Weights = "own",
         norm: Norm | None = None,
+        ensembles: int = 1,
     ) -> None:
         super().__init__(task)
         if curvature is None:
@@ -87,7 +91,7 @@ class InfluenceFunction(GradientAttributor):
         solver.check_curvature(curvature)
         self.solver, self.curvature = solver, curvature
         self.projection, self.weights, self.norm = projection, weights, norm
-        self._sized = projection
+        self.ensembles, self._sized = ensembles, projection
         self._norms: tuple[State, Tensor] | None = None
         self._check_choices()
 
@@ -107,6 +111,12 @@ class InfluenceFunction(GradientAttributor):
             raise ValueError(
                 f"averaged weights need a curvature along the margin, got {name}; "
                 "use MarginGaussNewton"
+            )
+        most = 1 if self.weights == "own" else len(self.task.checkpoints)
+        if not 1 <= self.ensembles <= most:
+            raise ValueError(
+                f"ensembles must be between 1 and {most} with weights={self.weights!r}, got "
+                f"{self.ensembles}"
             )
         if self.weights == "averaged" and self.norm is not None:
             raise ValueError(f"a norm needs weights='own', got averaged ones and {self.norm!r}")
@@ -250,46 +260,3 @@ class InfluenceFunction(GradientAttributor):
         solver = self.solver.resolved(mean)
         log.info("damping %.3g at checkpoint %d", solver.shift, source.index)
         return solver, operator
-
-
-class RelatIF(InfluenceFunction):
-    """Divide the influence of a sample by how much it changes the model at all.
-
-    scores[i, j] = -(1/n) ∇f_jᵀ P ∇ℓ_i / N_i with P = (C + λI)^-1 and
-
-    - norm "loss": N_i = √(∇ℓ_iᵀ P ∇ℓ_i), for a given change of the sample's own loss;
-    - norm "parameters": N_i = ‖P ∇ℓ_i‖, for a given change of the parameters,
-
-    at each checkpoint, averaged over checkpoints afterwards: samples of great effect on everything
-    (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
-    the score 0. Self-influence is divided alike. The scores have the unit of f over that of the norm:
-    they rank, they predict no change. Cost: as influence, and one more solution per training sample
-    (`Woodbury`, `DataInf`: matrix products).
-
-    Raises:
-        ValueError: if P is not positive at a sample, as it may be with an exact Hessian.
-
-    Reference:
-        Barshan, Brunet and Dziugaite, RelatIF: Identifying Explanatory Training Examples via Relative
-        Influence, AISTATS 2020.
-
-    Example:
-        >>> from headwater.solvers import Explicit
-        >>> f = lambda model, x: 0.5 * model(x)[:, 0] ** 2
-        >>> model = torch.nn.Linear(1, 1, bias=False)
-        >>> task = AttributionTask(model, f, checkpoints=[{"weight": torch.ones(1, 1)}])
-        >>> x = [torch.tensor([[1.0], [2.0]])]  # ∇ℓ = x², H = mean x² = 2.5: N = x² / √3
-        >>> method = RelatIF(task, Explicit(damping=0.5)).cache(x)
-        >>> [[round(float(s), 3) for s in row] for row in method.attribute(x, x)]  # -x_j² / (2 √3)
-        [[-0.289, -1.155], [-0.289, -1.155]]
-    """
-
-    def __init__(
-        self,
-        task: AttributionTask,
-        solver: Solver,
-        curvature: Curvature | None = None,
-        norm: Norm = "loss",
-        projection: GradientProjection | LearnedProjection | None = None,
-    ) -> None:
-        super().__init__(task, solver, curvature, projection, norm=norm)

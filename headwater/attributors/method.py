@@ -26,6 +26,9 @@ Rows = tuple[slice, Tensor]
 class Method(ABC):
     """The choices of a method, at one checkpoint after the other."""
 
+    ensembles = 1
+    """Of how many ensembles the checkpoints are, in turn: every so manyth is of the same one."""
+
     def __init__(self, task: AttributionTask) -> None:
         self.task = task
 
@@ -66,7 +69,7 @@ class Method(ABC):
         return 1.0 / count
 
     def sample_weight(self, source: GradientSource) -> Tensor | None:
-        """Return a factor per training sample, (n,), averaged over checkpoints; default: none."""
+        """Return a factor per training sample, (n,), averaged over an ensemble; default: none."""
         return None
 
     def check_tokens(self, side: str) -> None:

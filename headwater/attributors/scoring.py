@@ -63,12 +63,12 @@ def self_scores(
     method: Method, sources: Sequence[GradientSource], states: Sequence[State]
 ) -> Tensor:
     """Return the self-influence from sources and what was prepared of them, float64 (n_train,)."""
-    total = torch.zeros(1, dtype=torch.float64)
+    total, factors = torch.zeros(1, dtype=torch.float64), _mean_sample_weights(method, sources)
     for index, (source, state) in enumerate(zip(sources, states, strict=True)):
         weight = method.checkpoint_weight(index, len(sources))
-        total = total + weight * method.self_score(source, state).to("cpu", torch.float64)
-    factor = _mean_sample_weight(method, sources)
-    return total if factor is None else total * factor**2
+        found = weight * method.self_score(source, state).to("cpu", torch.float64)
+        total = total + (found * factors[index % len(factors)] ** 2 if factors else found)
+    return total
 
 
 def written(write: Callable[[Scores], None], shape: tuple[int, int], out: Path | None) -> Tensor:
@@ -91,19 +91,20 @@ def written(write: Callable[[Scores], None], shape: tuple[int, int], out: Path |
 
 
 class _Writer:
-    """Writes Σ_c w_c · block, times the mean sample weight, into an array."""
+    """Writes Σ_c w_c · block, times the mean sample weight of c's ensemble, into an array."""
 
     def __init__(self, method: Method, out: Scores, sources: Sequence[GradientSource]) -> None:
         self.method, self.out, self.count = method, out, len(sources)
-        self.factor = _mean_sample_weight(method, sources)
+        self.factors = _mean_sample_weights(method, sources)
 
     def write(self, place: int, tests: slice, source: GradientSource, solved: State) -> None:
         """Write the scores of some test samples at the first checkpoint, or add those at another."""
         weight, done = self.method.checkpoint_weight(place, self.count), 0
         for rows, block in self.method.score(source, solved):
             scaled = block if weight == 1 else weight * block
-            if self.factor is not None:
-                scaled = scaled * self.factor[rows, None].to(scaled)
+            if self.factors:
+                factor = self.factors[place % len(self.factors)]
+                scaled = scaled * factor[rows, None].to(scaled)
             part = torch.from_numpy(self.out[rows, tests])
             if place == 0:
                 part.copy_(scaled)
@@ -118,9 +119,11 @@ class _Writer:
             )
 
 
-def _mean_sample_weight(method: Method, sources: Iterable[GradientSource]) -> Tensor | None:
+def _mean_sample_weights(method: Method, sources: Iterable[GradientSource]) -> list[Tensor]:
+    """Return the mean of each ensemble; none at all where the method has no such weights."""
     found = [w for w in (method.sample_weight(source) for source in sources) if w is not None]
-    return torch.stack(found).mean(0).to("cpu", torch.float64) if found else None
+    parts = [found[first :: method.ensembles] for first in range(method.ensembles)]
+    return [torch.stack(part).mean(0).to("cpu", torch.float64) for part in parts if part]
 
 
 def _let_go(out: Scores) -> None:

@@ -34,6 +34,7 @@ class TRAK(InfluenceFunction):
         damping: λ ≥ 0, in the unit of C: what is added to ΦᵀΦ is n λ.
         blocks: number or sizes of the diagonal blocks of C; "layers": one per layer.
         soft_threshold: fraction of the training samples whose score for a test sample is kept; None: all.
+        ensembles: of how many the checkpoints are, in turn; weights are averaged in each.
 
     Raises:
         ValueError: if the damping is negative, or the target is not the margin of the loss.
@@ -49,6 +50,7 @@ class TRAK(InfluenceFunction):
         damping: Damping = 0.0,
         blocks: Blocks = 1,
         soft_threshold: float | None = None,
+        ensembles: int = 1,
     ) -> None:
         if soft_threshold is not None and not 0.0 < soft_threshold < 1.0:
             raise ValueError(
@@ -56,7 +58,7 @@ class TRAK(InfluenceFunction):
                 f"{soft_threshold}"
             )
         solver, kernel = Explicit(damping, blocks), MarginKernel(_margin_of(task, "TRAK"))
-        super().__init__(task, solver, kernel, projection, weights="averaged")
+        super().__init__(task, solver, kernel, projection, weights="averaged", ensembles=ensembles)
         self.soft_threshold = soft_threshold
 
     def finish(self, scores: NDArray[np.float32]) -> None:
@@ -74,7 +76,9 @@ class ExactTRAK(InfluenceFunction):
 
     It is TRAK with infinitely many projections, and with the weights p(1-p) of the Newton step that TRAK
     leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. Checkpoints are
-    independently trained models, best stopped early, while they still err on their training samples.
+    independently trained models, best stopped early, while they still err on their training samples;
+    or of several `ensembles` in turn, as of the same runs after several epochs, whose
+    scores are averaged: [run 1 after 2 epochs, run 1 after 5, run 2 after 2, run 2 after 5, ...] are two.
     Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost: one n × n Cholesky
     factorisation per model, whatever the number of parameters.
 
@@ -82,9 +86,11 @@ class ExactTRAK(InfluenceFunction):
         ValueError: if the damping is not positive, or the target is not the margin of the loss.
     """
 
-    def __init__(self, task: AttributionTask, damping: Damping) -> None:
+    def __init__(self, task: AttributionTask, damping: Damping, ensembles: int = 1) -> None:
         curvature = MarginGaussNewton(_margin_of(task, "ExactTRAK"))
-        super().__init__(task, Woodbury(damping), curvature, weights="averaged")
+        super().__init__(
+            task, Woodbury(damping), curvature, weights="averaged", ensembles=ensembles
+        )
 
 
 def soft_threshold(scores: NDArray[np.float32], fraction: float) -> None:

@@ -69,7 +69,9 @@ def test_a_relative_damping_is_that_of_the_projected_space() -> None:
         assert k - 64 < 15 * effective_dimension(eigenvalues, before)
 
 
-@pytest.mark.parametrize("curvature", [EmpiricalFisher(), MarginGaussNewton()], ids=str)
+@pytest.mark.parametrize(
+    "curvature", [EmpiricalFisher(), MarginGaussNewton()], ids=lambda c: type(c).__name__
+)
 def test_auto_is_that_of_the_first_samples(curvature, problem: Problem, caplog) -> None:
     caplog.set_level(logging.INFO, "headwater")
     task, damping = problem.task(), 0.05
@@ -110,6 +112,7 @@ def test_a_dimension_that_was_not_settled_projects_nothing(kind) -> None:
 
 
 def test_too_few_dimensions_are_a_warning(problem: Problem, caplog) -> None:
+    caplog.set_level(logging.WARNING, "headwater")
     train = [problem.train]
     WARNED.clear()
     small = ProjectedInfluence(problem.task(), Rademacher(8, seed=1), damping=1e-9).cache(train)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headwater import targets
-from headwater.attributors import TRAK, InfluenceFunction
+from headwater.attributors import TRAK, ExactTRAK, InfluenceFunction
 from headwater.attributors.scoring import solve_into
 from headwater.attributors.trak import soft_threshold
 from headwater.curvature import EmpiricalFisher, MarginGaussNewton, MarginKernel
@@ -102,6 +102,36 @@ def test_weights_that_are_none_are_refused(problem: Problem) -> None:
         InfluenceFunction(problem.task(), Explicit(1.0), EmpiricalFisher(), weights="averaged")
     with pytest.raises(ValueError, match="weights must be one of own, averaged, got 'mean'"):
         InfluenceFunction(problem.task(), Explicit(1.0), weights="mean")
+
+
+# Ensembles ------------------------------------------------------------------------------------
+
+
+def test_several_ensembles_in_turn_are_the_mean_of_each_alone(problem: Problem) -> None:
+    states = [perturbed(problem.model, seed) for seed in range(4)]
+    train, test = [problem.train], [problem.test]
+
+    def exact_trak(checkpoints, **arguments) -> ExactTRAK:
+        task = problem.task(target=targets.margin, checkpoints=checkpoints)
+        return ExactTRAK(task, damping=0.1, **arguments).cache(train)
+
+    parts = [exact_trak(states[0::2]), exact_trak(states[1::2])]
+    both, mixed = exact_trak(states, ensembles=2), exact_trak(states)
+    wanted = torch.stack([part.attribute(train, test) for part in parts]).mean(0)
+    assert torch.allclose(both.attribute(train, test), wanted, rtol=1e-5, atol=1e-9)
+    assert not torch.allclose(mixed.attribute(train, test), wanted, rtol=1e-3, atol=1e-6)
+    alone = torch.stack([part.self_influence(train) for part in parts]).mean(0)
+    assert torch.allclose(both.self_influence(train), alone, rtol=1e-5, atol=1e-9)
+
+
+def test_ensembles_without_averaged_weights_are_refused(problem: Problem) -> None:
+    task = problem.task(target=targets.margin)
+    with pytest.raises(
+        ValueError, match="ensembles must be between 1 and 1 with weights='own', got 2"
+    ):
+        InfluenceFunction(task, Woodbury(1.0), MarginGaussNewton(), ensembles=2)
+    with pytest.raises(ValueError, match="between 1 and 1 with weights='averaged', got 0"):
+        ExactTRAK(task, damping=1.0, ensembles=0)
 
 
 # Blocks ---------------------------------------------------------------------------------------
