@@ -41,6 +41,7 @@ class Sizes(NamedTuple):
     pass_: float  # of a forward and backward pass of one sample,
     seen: int = 0  # samples that all steps of a run see
     product: float = 0.0  # operations of C times a vector
+    rows: int = 0  # rows that C is made of
 
 
 class Cost(NamedTuple):

@@ -190,7 +190,8 @@ class InfluenceFunction(GradientAttributor):
         if isinstance(self.projection, LearnedProjection):
             return super().cost(sizes)
         product = sizes.n * (self.curvature.passes * sizes.pass_ or 4.0 * sizes.p)
-        return self.solver.cost(sizes._replace(product=product))
+        rows = sizes.n * self.curvature.rows_per_sample
+        return self.solver.cost(sizes._replace(product=product, rows=rows))
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers the solver needs per test sample: vectors, or products with all."""

@@ -59,6 +59,11 @@ class ClassGaussNewton(Curvature):
         check_positive("seed", self.seed, allow_zero=True)
 
     @property
+    def rows_per_sample(self) -> int:  # type: ignore[override]
+        """The label's and those of the other classes."""
+        return 1 + self._others
+
+    @property
     def _others(self) -> int:
         return self.draws if self.draws is not None else (self.classes or 1) - 1
 

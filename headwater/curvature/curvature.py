@@ -23,6 +23,8 @@ class Curvature(ABC):
     """What its operator can do beyond products, in the words of `headwater.curvature.operator`."""
     whole: ClassVar[bool] = True
     """Whether C is a matrix of all parameters, so that gradients must not be projected."""
+    rows_per_sample: int = 1
+    """Rows that it is made of, of each training sample, where it is made of rows."""
     passes: ClassVar[int] = 0  # through the model, there and back, of C times a vector; 0: of rows
 
     def function(self, task: AttributionTask) -> SampleFunction:

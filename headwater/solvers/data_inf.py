@@ -15,7 +15,7 @@ from headwater.curvature.operator import of_kind
 from headwater.curvature.row_operator import BlockSource, group_products
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
-from headwater.memory import LARGE, default_budget, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, default_budget, row_blocks
 from headwater.solvers.damping import Damping
 from headwater.solvers.solver import DirectSolver, Inverse, State
 
@@ -97,6 +97,11 @@ class DataInf(DirectSolver):
                 squares = part.squared_norms() + (w * left).sum((0, 1))
                 found.append(squares.div_(self.shift**2))
         return torch.cat(found)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """Return that of products with all training gradients, one group after the other."""
+        n, m = sizes.n, sizes.m
+        return Cost(32 * n * m, n * (n * m + (n / 2 + m) * sizes.pair), 8 * n * m)
 
     def _weights(self, rows: RowOperator, state: State) -> Tensor:
         """Return ρ_i² d_il / n, (groups, n, 1)."""

@@ -95,8 +95,9 @@ class Woodbury(DirectSolver):
 
     def cost(self, sizes: Sizes) -> Cost:
         """Return that of K, its factor and what they are made in, and of products with the tests."""
-        n, m = sizes.n, sizes.m
-        return Cost(40 * n * n, n * (n / 2 + m) * sizes.pair + n * n * (n / 3 + 2 * m), 8 * n * m)
+        rows, m = sizes.rows, sizes.m
+        work = rows * (rows / 2 + m) * sizes.pair + rows**2 * (rows / 3 + 2 * m)
+        return Cost(40 * rows**2, work, 8 * sizes.n * m)
 
     def _factor(self, state: State) -> Tensor:
         """Return L with L Lᵀ = K + nλI, or raise ValueError if there is none."""

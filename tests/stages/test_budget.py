@@ -136,12 +136,14 @@ def _heads(files):
 
 
 def test_costs_grow_as_the_methods_say():
-    sizes = Sizes(n=1000, m=10, p=500, pair=100.0, pass_=1e6, product=1e9)
+    sizes = Sizes(n=1000, m=10, p=500, pair=100.0, pass_=1e6, product=1e9, rows=1000)
     wide = sizes._replace(p=1000)
     assert Explicit(1.0).cost(wide).memory == 4 * Explicit(1.0).cost(sizes).memory
     assert Explicit(1.0, blocks=2).cost(sizes).memory == Explicit(1.0).cost(sizes).memory / 2
     assert Woodbury(1.0).cost(wide) == Woodbury(1.0).cost(sizes)
-    assert Woodbury(1.0).cost(sizes._replace(n=2000)).memory == 4 * Woodbury(1.0).cost(sizes).memory
+    assert (
+        Woodbury(1.0).cost(sizes._replace(rows=2000)).memory == 4 * Woodbury(1.0).cost(sizes).memory
+    )
     ten, twenty = (ConjugateGradient(1.0, k).cost(sizes).operations for k in (10, 20))
     assert twenty == 2 * ten == 20 * 10 * 1e9
     assert Lanczos(1.0, 7).cost(sizes).operations == 7e9
