@@ -7,7 +7,6 @@ import sys
 import time
 
 import numpy as np
-import pytest
 import torch
 
 from headwater.benchmark.settings import get_setting
@@ -160,18 +159,20 @@ def test_a_killed_run_goes_on_at_the_model(workspace):
     assert {p.name: p.read_bytes() for p in (workspace.folder / MADE).iterdir()} == wanted
 
 
-@pytest.mark.parametrize("what", ["left out", "not finite"])
-def test_scores_that_cannot_be_ranked_are_one_line(workspace, what):
-    folder = workspace.folder / "artifacts/scores/mnist-lr/if-cg"
-    path = folder / ("choice.json" if what == "left out" else "scores.npy")
-    scores = np.load(folder / "scores.npy") * np.nan
-    path.unlink()
-    if what == "left out":
-        path.write_text('{"left_out": "too dear", "listed": true}')
-    else:
-        np.save(path, scores)
+def test_scores_that_cannot_be_ranked_are_one_line(workspace):
+    path = workspace.folder / "artifacts/scores/mnist-lr/if-cg/scores.npy"
+    scores = np.load(path) * np.nan
+    path.unlink()  # a link to what DVC keeps
+    np.save(path, scores)
     stopped = workspace.run(*COMMAND, check=False)
     assert stopped.returncode == 1
     (line,) = stopped.stderr.splitlines()
-    assert line.startswith("removal mnist-lr: ")
-    assert ("too dear" if what == "left out" else "scores must be finite") in line
+    assert line.startswith("removal mnist-lr: ") and "scores must be finite" in line
+
+
+def test_a_method_that_is_left_out_is_said_and_the_rest_goes_on(workspace):
+    path = workspace.folder / "artifacts/scores/mnist-lr/if-cg/choice.json"
+    path.unlink()
+    path.write_text('{"left_out": "too dear", "listed": true}')
+    assert "removal goes on without if-cg: too dear" in workspace.run(*COMMAND).stderr
+    assert not record(workspace, "design")["methods"]
