@@ -10,11 +10,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from headwater.benchmark.evaluation import Evaluation
+from headwater.benchmark.families import family_of
 from headwater.benchmark.leaderboard import labels
 from headwater.benchmark.removal.evaluation import RemovalEvaluation
 from headwater.progress import track
 from stages.files import atomic, load_json, save_json
 from stages.params import TARGETS, Method, Metrics
+from stages.recipes import split
 from stages.row import At, Name, Row
 
 
@@ -47,7 +49,7 @@ def main(
             suspects = np.load(scores / name / "self_influence.npy")
             found[name] = {
                 **{key: choice[key] for key in ("function", "damping", "curve", "in_store")},
-                **{"store": method.store, "checkpoints": method.count},
+                **{"store": method.store, "checkpoints": method.count, "family": _family(method)},
                 **evaluation.of(matrix, suspects, choice["function"]),
             }
         elif choice["listed"]:
@@ -66,6 +68,12 @@ def main(
         partial.mkdir()
         for name, results in found.items():
             save_json(partial / f"{name}.json", _flat(results, labels(record)))
+
+
+def _family(method: Method) -> str:
+    """Return the family of a recipe."""
+    curvature = (method.model_extra or {}).get("curvature")
+    return family_of(method.attributor, curvature and split(curvature, "curvature")[0])
 
 
 def _evaluation(row: EvaluateRow, noisy: Path, truth: Path) -> Evaluation:

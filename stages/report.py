@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from headwater.benchmark.figures import draw_bars, draw_cost
+from matplotlib.figure import Figure
+
+from headwater.benchmark.drawing import save
+from headwater.benchmark.figures import cost_figure, metric_figure
 from headwater.benchmark.leaderboard import METRICS, leaderboard, seconds_of
-from headwater.benchmark.removal.figure import draw_removal
+from headwater.benchmark.removal.figure import removal_figure
 from stages.files import atomic, load_json, save_json
 
 
@@ -21,15 +25,21 @@ def main(*, evaluation: Path, costs: Path, out: Path) -> None:
     save_json(out / "metrics.json", record)
     with atomic(out / "leaderboard.md") as partial:
         partial.write_text(leaderboard(setting, record))
-    with atomic(out / "figures") as figures:
-        figures.mkdir()
-        for metric, label in METRICS.items():
-            if any(metric in results for results in record["methods"].values()):
-                draw_bars(figures / f"{metric}.png", setting, metric, label, record)
-        draw_cost(figures / "cost.png", setting, record)
-        if "removal" in record:
-            draw_removal(figures / "removal.png", setting, record)
+    with atomic(out / "figures") as partial:
+        partial.mkdir()
+        for name, figure in _figures(setting, record):
+            save(figure, partial / f"{name}.png")
     _save_plots(out, record["methods"], curves)
+
+
+def _figures(setting: str, record: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """Yield the figures of a setting, by name."""
+    for metric, label in METRICS.items():
+        if any(metric in results for results in record["methods"].values()):
+            yield metric, metric_figure(setting, metric, label, record)
+    yield "cost", cost_figure(setting, record)
+    if "removal" in record:
+        yield "removal", removal_figure(setting, record)
 
 
 def _cost(results: dict[str, Any], method: str, costs: Path) -> dict[str, Any]:

@@ -1,83 +1,126 @@
-"""Bar figures of one metric on one setting, as in the paper that this benchmark follows."""
+"""Figures of one setting: its methods in the order of a metric, and LDS against cost."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import textwrap
+from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
+from adjustText import adjust_text
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
+from headwater.benchmark.drawing import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    canvas,
+    draw_ceilings,
+    draw_legend,
+)
 from headwater.benchmark.leaderboard import cheapest, seconds_of
 
-__all__ = ["draw_bars", "draw_cost"]
+__all__ = ["cost_figure", "metric_figure"]
 
-COLOURS = {"loss": "#4477aa", "margin": "#228833"}
-
-
-def draw_bars(path: Path, setting: str, metric: str, label: str, results: dict[str, Any]) -> None:
-    """Draw one bar a method with its interval; the ceiling as a line, infeasible methods marked."""
-    methods: dict[str, Any] = results["methods"]
-    figure = Figure(figsize=(1.6 + 0.75 * len(methods), 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    for x, found in enumerate(methods.values()):
-        if metric in found:
-            estimate = found[metric]
-            value = estimate["value"]
-            error = [[max(0, value - estimate["low"])], [max(0, estimate["high"] - value)]]
-            axes.bar(x, value, 0.7, yerr=error, capsize=3, color=COLOURS[found["function"]])
-            axes.annotate(f"{value:.2f}", (x, max(value, 0)), (7, 4), textcoords="offset points")
-        else:
-            axes.annotate("infeasible", (x, 0.02), rotation=90, ha="center", color="#aa3377")
-    if metric == "lds":
-        for function, ceiling in results["noise_ceiling"].items():
-            axes.axhline(
-                ceiling["value"], ls="--", lw=1, color=COLOURS[function],
-                label=f"noise ceiling ({function})",
-            )  # fmt: skip
-        axes.legend(frameon=False)
-    if metric == "auc":
-        axes.axhline(0.5, ls=":", lw=1, color="#777777")
-    axes.axhline(0, lw=0.8, color="black")
-    axes.set_xticks(range(len(methods)), list(methods), rotation=40, ha="right")
-    reasons = [
-        f"{m}: {found['infeasible']}" for m, found in methods.items() if "infeasible" in found
-    ]
-    axes.set_xlabel("\n".join(["", *(f"infeasible: {reason}" for reason in reasons)]), fontsize=8)
-    axes.set_ylabel(label)
-    axes.set_title(f"{setting}: {label}")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+ROW, LINE, AROUND = 0.22, 0.16, 1.8  # inches: of a row, of a line below, of all around them
+CHARACTERS = 125  # in one line below
+CHANCE = {"auc": 0.5}
+STEPS = 1000  # of moving labels apart: a number, not a time, so that the same figure comes out
 
 
-def draw_cost(path: Path, setting: str, results: dict[str, Any]) -> None:
-    """Draw LDS against seconds, a point a method, and the line of those worth their cost."""
-    methods = {m: found for m, found in results["methods"].items() if "lds" in found}
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.add_subplot()
-    front = cheapest(methods)
-    axes.step(
-        [seconds_of(methods[m]) for m in front], [methods[m]["lds"]["value"] for m in front],
-        where="post", lw=1, color="#bbbbbb", zorder=0,
-    )  # fmt: skip
+def metric_figure(setting: str, metric: str, label: str, record: dict[str, Any]) -> Figure:
+    """Return one row a method, the best on top: a dot with its interval; infeasible ones below, with why.
+
+    Args:
+        setting: its name.
+        metric: the name of a metric in the record, `label` its title.
+        record: as of `leaderboard`; each method that is feasible has a "family", too.
+    """
+    methods = {name: found for name, found in record["methods"].items() if metric in found}
+    ranked = sorted(methods, key=lambda name: (-methods[name][metric]["value"], name))
+    reasons = "\n".join(_reasons(record["methods"]))
+    height = AROUND + ROW * len(ranked) + LINE * reasons.count("\n")
+    axes = canvas(f"{setting}: {label}", height)
+    for y, name in enumerate(ranked):
+        _draw_row(axes, y, methods[name], metric)
+    axes.set_yticks(range(len(ranked)), [_title(name, methods[name]) for name in ranked])
+    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    axes.axvline(CHANCE.get(metric, 0), lw=0.8, color="black", zorder=0)
+    ceilings = draw_ceilings(axes, record["noise_ceiling"], "x") if metric == "lds" else []
+    percent = round(100 * record["confidence"])
+    axes.set_xlabel(f"{label} with its {percent} % interval; × checkpoints")
+    draw_legend(axes, methods.values(), ceilings)
+    figure = axes.get_figure(root=True)
+    figure.supxlabel(reasons, x=0.01, ha="left", fontsize="small", color=GREY)
+    return figure
+
+
+def _draw_row(axes: Axes, y: int, found: dict[str, Any], metric: str) -> None:
+    estimate, colour = found[metric], COLOURS[found["family"]]
+    axes.axhline(y, lw=0.5, color="#eeeeee", zorder=-1)
+    axes.plot([estimate["low"], estimate["high"]], [y, y], lw=2, color=colour, alpha=0.5)
+    axes.plot(estimate["value"], y, MARKERS[found["function"]], ms=6, color=colour)
+    beside = axes.get_yaxis_transform()  # x is a share of the width
+    axes.text(1.01, y, f"{estimate['value']:.3f}", va="center", transform=beside)
+
+
+def _title(name: str, found: dict[str, Any]) -> str:
+    """Return the label of a row; numbers of checkpoints begin in one column."""
+    figure_space = "\u2007"  # as wide as a digit
+    return f"{name}  ×{str(found['checkpoints']).ljust(2, figure_space)}"
+
+
+def _reasons(methods: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that say which methods are infeasible, and why."""
     for name, found in methods.items():
-        x, estimate = seconds_of(found), found["lds"]
-        y = estimate["value"]
-        error = [[max(0, y - estimate["low"])], [max(0, estimate["high"] - y)]]
-        axes.errorbar(x, y, error, fmt="o", ms=5, capsize=2, lw=1, color=COLOURS[found["function"]])
-        weight = "bold" if name in front else "normal"
-        axes.annotate(name, (x, y), (5, 3), textcoords="offset points", fontsize=8, weight=weight)
-    for function, ceiling in results["noise_ceiling"].items():
-        axes.axhline(
-            ceiling["value"], ls="--", lw=1, color=COLOURS[function],
-            label=f"noise ceiling ({function})",
-        )  # fmt: skip
+        if "infeasible" in found:
+            yield from textwrap.wrap(f"{name} is infeasible: {found['infeasible']}", CHARACTERS)
+
+
+def cost_figure(setting: str, record: dict[str, Any]) -> Figure:
+    """Return LDS against seconds, a point a method, and the line of those worth their cost.
+
+    Args:
+        setting: its name.
+        record: as of `metric_figure`.
+    """
+    methods = {name: found for name, found in record["methods"].items() if "lds" in found}
+    seconds = {name: seconds_of(found) for name, found in methods.items()}
+    lds = {name: found["lds"]["value"] for name, found in methods.items()}
+    front = cheapest(methods)
+    axes = canvas(f"{setting}: what a method gives for its time", 8.0)
     axes.set_xscale("log")
+    (line,) = axes.step(
+        [seconds[name] for name in front], [lds[name] for name in front],
+        where="post", lw=1, color="#bbbbbb", zorder=0, label="worth its cost (bold)",
+    )  # fmt: skip
+    points = []
+    for name, found in methods.items():
+        x, estimate, colour = seconds[name], found["lds"], COLOURS[found["family"]]
+        axes.plot([x, x], [estimate["low"], estimate["high"]], lw=1.5, color=colour, alpha=0.3)
+        points += axes.plot(x, lds[name], MARKERS[found["function"]], ms=6, color=colour)
+    ceilings = draw_ceilings(axes, record["noise_ceiling"], "y")
     axes.set_xlabel("seconds from trained models to scores (one thread)")
     axes.set_ylabel("LDS")
-    axes.set_title(f"{setting}: what a method gives for its time")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    draw_legend(axes, methods.values(), [*ceilings, line])
+    axes.xaxis.set_major_formatter("{x:g}")
+    labels = [
+        axes.text(
+            seconds[name], lds[name], name, fontsize="small", color=COLOURS[found["family"]],
+            weight="bold" if name in front else "normal",
+        )
+        for name, found in methods.items()
+    ]  # fmt: skip
+    _move_apart(axes, labels, points)
+    return axes.get_figure(root=True)
+
+
+def _move_apart(axes: Axes, labels: list[Text], points: list[Line2D]) -> None:
+    """Move labels off each other and off the points, with a line to its point from one that is far."""
+    figure = axes.get_figure(root=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the axes stay where they are from here on
+    line = {"arrowstyle": "-", "lw": 0.5, "color": GREY}
+    adjust_text(labels, objects=points, ax=axes, iter_lim=STEPS, expand=(1.1, 1.3), arrowprops=line)

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["draw_removal"]
+from headwater.benchmark.drawing import COLOURS, GREY, canvas
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+__all__ = ["removal_figure"]
+
+DASHES = ("-", "--", ":", "-.")
+"""Of the methods of one family, in turn."""
 
 
-def draw_removal(path: Path, setting: str, results: dict[str, Any]) -> None:
-    """Draw the mean change of the queries' loss against the share that was removed, a line a method.
+def removal_figure(setting: str, record: dict[str, Any]) -> Figure:
+    """Return the mean rise of the queries' loss against the share that was removed, a line a method.
 
     Args:
-        path: of the image.
-        setting: its title.
-        results: {"removal": {"curve", "queries"}, "methods": {name: {"removal": {"curve"}}}}.
+        setting: its name.
+        record: {"removal": {"curve", "queries"}, "methods": {name: {"family", "removal": {"curve"}}}}.
     """
-    curves = {n: f["removal"]["curve"] for n, f in results["methods"].items() if "removal" in f}
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for i, (name, curve) in enumerate(sorted(curves.items())):
-        _draw(axes, curve, name, COLOURS[i % len(COLOURS)])
-    _draw(axes, results["removal"]["curve"], "random", "#777777")
-    axes.axhline(0, lw=0.8, color="black")
+    methods = {name: f for name, f in sorted(record["methods"].items()) if "removal" in f}
+    queries = len(record["removal"]["queries"])
+    axes = canvas(f"{setting}: retrained without the top samples of {queries} queries", 5.0)
+    drawn: list[str] = []
+    for name, found in methods.items():
+        family = found["family"]
+        dashes = DASHES[drawn.count(family) % len(DASHES)]
+        _draw(axes, found["removal"]["curve"], name, COLOURS[family], dashes)
+        drawn.append(family)
+    _draw(axes, record["removal"]["curve"], "random samples", GREY, "-")
+    axes.axhline(0, lw=0.8, color="black", zorder=0)
     axes.set_xlabel("removed training samples (%)")
     axes.set_ylabel("mean rise of the query's loss")
-    axes.set_title(f"{setting}: retrained without the top samples of {_count(results)} queries")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    return axes.get_figure(root=True)
 
 
-def _draw(axes: Axes, curve: list[dict[str, float]], name: str, colour: str) -> None:
+def _draw(axes: Axes, curve: list[dict[str, float]], name: str, colour: str, dashes: str) -> None:
     points = [{"share": 0.0, "value": 0.0, "low": 0.0, "high": 0.0}, *curve]
     x = [100 * point["share"] for point in points]
-    axes.plot(x, [point["value"] for point in points], "o-", ms=4, lw=1.5, color=colour, label=name)
-    low, high = ([point[end] for point in points] for end in ("low", "high"))
+    low, value, high = ([point[key] for point in points] for key in ("low", "value", "high"))
+    axes.plot(x, value, f"o{dashes}", ms=5, lw=1.5, color=colour, label=name)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-
-
-def _count(results: dict[str, Any]) -> int:
-    return len(results["removal"]["queries"])
