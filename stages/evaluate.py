@@ -49,7 +49,7 @@ def main(
             suspects = np.load(scores / name / "self_influence.npy")
             found[name] = {
                 **{key: choice[key] for key in ("function", "damping", "curve", "in_store")},
-                **{"store": method.store, "checkpoints": method.count, "family": _family(method)},
+                **{"store": method.store, "checkpoints": method.count, "family": family(method)},
                 **evaluation.of(matrix, suspects, choice["function"]),
             }
         elif choice["listed"]:
@@ -70,8 +70,8 @@ def main(
             save_json(partial / f"{name}.json", _flat(results, labels(record)))
 
 
-def _family(method: Method) -> str:
-    """Return the family of a recipe."""
+def family(method: Method) -> str:
+    """Return the family of methods that a recipe belongs to."""
     curvature = (method.model_extra or {}).get("curvature")
     return family_of(method.attributor, curvature and split(curvature, "curvature")[0])
 

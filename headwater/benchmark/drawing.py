@@ -22,7 +22,7 @@ GREY = "#777777"
 COLOURS = dict(
     zip(
         FAMILIES,
-        (GREY, "#33bbee", "#228833", "#ee7733", "#aa3377", "#0055aa", "black"),
+        (GREY, "#33bbee", "#228833", "#ee7733", "#aa3377", "#0055aa", "#661100"),
         strict=True,
     )
 )

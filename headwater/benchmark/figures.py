@@ -27,6 +27,7 @@ __all__ = ["cost_figure", "metric_figure"]
 ROW, LINE, AROUND = 0.22, 0.16, 1.8  # inches: of a row, of a line below, of all around them
 CHARACTERS = 125  # in one line below
 CHANCE = {"auc": 0.5}
+LEAST = 0.1  # seconds: what they are rounded to, since a logarithmic axis has no zero
 STEPS = 1000  # of moving labels apart: a number, not a time, so that the same figure comes out
 
 
@@ -87,7 +88,7 @@ def cost_figure(setting: str, record: dict[str, Any]) -> Figure:
         record: as of `metric_figure`.
     """
     methods = {name: found for name, found in record["methods"].items() if "lds" in found}
-    seconds = {name: seconds_of(found) for name, found in methods.items()}
+    seconds = {name: max(seconds_of(found), LEAST) for name, found in methods.items()}
     lds = {name: found["lds"]["value"] for name, found in methods.items()}
     front = cheapest(methods)
     axes = canvas(f"{setting}: what a method gives for its time", 8.0)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headwater.benchmark.drawing import COLOURS, GREY, canvas
+from headwater.benchmark.drawing import COLOURS, canvas
 
 __all__ = ["removal_figure"]
 
@@ -31,7 +31,7 @@ def removal_figure(setting: str, record: dict[str, Any]) -> Figure:
         dashes = DASHES[drawn.count(family) % len(DASHES)]
         _draw(axes, found["removal"]["curve"], name, COLOURS[family], dashes)
         drawn.append(family)
-    _draw(axes, record["removal"]["curve"], "random samples", GREY, "-")
+    _draw(axes, record["removal"]["curve"], "random samples", "black", "-")
     axes.axhline(0, lw=0.8, color="black", zorder=0)
     axes.set_xlabel("removed training samples (%)")
     axes.set_ylabel("mean rise of the query's loss")
