@@ -52,7 +52,7 @@ def canvas(title: str, height: float) -> Axes:
 def draw_ceilings(
     axes: Axes, ceilings: Mapping[str, Any], along: Literal["x", "y"]
 ) -> list[Artist]:
-    """Draw the noise ceiling of each function as a line in a band, its interval; return what a legend shows."""
+    """Draw the noise ceiling of each function as a line in its interval; return the legend's part."""
     band, line = (axes.axvspan, axes.axvline) if along == "x" else (axes.axhspan, axes.axhline)
     for function, ceiling in ceilings.items():
         band(ceiling["low"], ceiling["high"], color="#ddaa33", alpha=0.2, lw=0, zorder=0)

@@ -28,15 +28,16 @@ ROW, LINE, AROUND = 0.22, 0.16, 1.8  # inches: of a row, of a line below, of all
 CHARACTERS = 125  # in one line below
 CHANCE = {"auc": 0.5}
 LEAST = 0.1  # seconds: what they are rounded to, since a logarithmic axis has no zero
-STEPS = 1000  # of moving labels apart: a number, not a time, so that the same figure comes out
+STEPS = 500  # of moving labels apart: a number, not a time, so that the same figure comes out
 
 
 def metric_figure(setting: str, metric: str, label: str, record: dict[str, Any]) -> Figure:
-    """Return one row a method, the best on top: a dot with its interval; infeasible ones below, with why.
+    """Return one row a method, best on top: a dot with its interval; below, why others are infeasible.
 
     Args:
         setting: its name.
-        metric: the name of a metric in the record, `label` its title.
+        metric: its name in the record.
+        label: its title.
         record: as of `leaderboard`; each method that is feasible has a "family", too.
     """
     methods = {name: found for name, found in record["methods"].items() if metric in found}
@@ -123,5 +124,9 @@ def _move_apart(axes: Axes, labels: list[Text], points: list[Line2D]) -> None:
     figure = axes.get_figure(root=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the axes stay where they are from here on
+    in_data = axes.transData.inverted()  # the unit in which adjust_text takes what is avoided
+    avoided = [point.get_window_extent().padded(1).transformed(in_data) for point in points]
     line = {"arrowstyle": "-", "lw": 0.5, "color": GREY}
-    adjust_text(labels, objects=points, ax=axes, iter_lim=STEPS, expand=(1.1, 1.3), arrowprops=line)
+    adjust_text(
+        labels, objects=avoided, ax=axes, iter_lim=STEPS, expand=(1.1, 1.3), arrowprops=line
+    )
