@@ -6,11 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from headwater.benchmark.drawing import (
     COLOURS,
@@ -20,6 +17,7 @@ from headwater.benchmark.drawing import (
     draw_ceilings,
     draw_legend,
 )
+from headwater.benchmark.labels import place_labels
 from headwater.benchmark.leaderboard import cheapest, seconds_of
 
 __all__ = ["cost_figure", "metric_figure"]
@@ -28,7 +26,6 @@ ROW, LINE, AROUND = 0.22, 0.16, 1.8  # inches: of a row, of a line below, of all
 CHARACTERS = 125  # in one line below
 CHANCE = {"auc": 0.5}
 LEAST = 0.1  # seconds: what they are rounded to, since a logarithmic axis has no zero
-STEPS = 300  # of moving labels apart: a number, not a time, so that the same figure comes out
 
 
 def metric_figure(setting: str, metric: str, label: str, record: dict[str, Any]) -> Figure:
@@ -115,24 +112,5 @@ def cost_figure(setting: str, record: dict[str, Any]) -> Figure:
         )
         for name, found in methods.items()
     ]  # fmt: skip
-    _move_apart(axes, labels, points)
+    place_labels(axes, labels, points)
     return axes.get_figure(root=True)
-
-
-def _move_apart(axes: Axes, labels: list[Text], points: list[Line2D]) -> None:
-    """Move labels off each other and off the points, with a line to its point from one that is far."""
-    figure = axes.get_figure(root=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the axes stay where they are from here on
-    in_data = axes.transData.inverted()  # the unit in which adjust_text takes what is avoided
-    avoided = [point.get_window_extent().padded(1).transformed(in_data) for point in points]
-    line = {"arrowstyle": "-", "lw": 0.5, "color": GREY}
-    adjust_text(
-        labels,
-        objects=avoided,
-        ax=axes,
-        iter_lim=STEPS,
-        expand=(1.1, 1.3),
-        only_move={"static": "xy+"},  # not down: between two points a label would be stuck
-        arrowprops=line,
-    )
