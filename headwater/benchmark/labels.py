@@ -7,6 +7,7 @@ from math import cos, pi, sin
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, IdentityTransform
 
@@ -38,6 +39,7 @@ def place_labels(axes: Axes, labels: Sequence[Text], points: Sequence[Line2D]) -
         inside = (box for box in places if _holds(axes.bbox, box))
         box = next((b for b in inside if not any(b.overlaps(t) for t in taken)), places[0])
         middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+        label.set_path_effects([withStroke(linewidth=3, foreground="white")])  # on lines below it
         label.set(position=middle, ha="center", va="center", transform=IdentityTransform())
         taken.append(box)
         end = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
