@@ -1,8 +1,8 @@
 """Cleaning labels: how much accuracy do the most suspicious samples cost?
 
-A tenth of the labels of 1,000 MNIST images are wrong. Samples are ranked by self-influence, and the first tenth
-of them is dropped, or given the label that a model trained without them predicts; the same is done to as many
-random samples. What counts is the accuracy of the next model on test images.
+A tenth of the labels of 1,000 MNIST images are wrong. Samples are ranked by self-influence, and the
+first tenth of them is dropped, or given the label that a model trained without them predicts; the same is
+done to as many random samples. What counts is the accuracy of the next model on test images.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """LoRA: which fine-tuning samples taught a model what it does now?
 
-A small language model learns Tiny Shakespeare, then adapters of rank 4 (peft) are fine-tuned on more of it,
-a fifth of it in capitals. Attribution needs the adapters' gradients only; the samples that support a new text
-in capitals are those in capitals.
+A small language model learns Tiny Shakespeare, then adapters of rank 4 (peft) are fine-tuned on more of
+it, a fifth of it in capitals. Attribution needs the adapters' gradients only; the samples that support a
+new text in capitals are those in capitals.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Your own training loop: how well do scores predict what retraining would give?
 
-A generator of about ten lines is a `TrainingRun`: it trains from a seed on a subset and yields a checkpoint
-after each epoch. With it come retraining on random halves and the linear datamodeling score (LDS), which
-compares the sums of scores with what the retrained models say.
+A generator of about ten lines is a `TrainingRun`: it trains from a seed on a subset and yields a
+checkpoint after each epoch. With it come retraining on random halves and the linear datamodeling score
+(LDS), which compares the sums of scores with what the retrained models say.
 """
 
 import numpy as np

@@ -4,8 +4,8 @@ In the root of the project, after `make benchmark`, with all that git tracks com
 
     python examples/sweep.py mnist-lr gauss-newton-1 0.01 0.1 1
 
-Each value becomes an experiment, which runs that method's `solve` and `score` and what follows from them, and
-nothing else. `sweep.png` shows LDS with its damping; `dvc exp show` has all that was measured.
+Each value becomes an experiment, which runs that method's `solve` and `score` and what follows from
+them, and nothing else. `sweep.png` shows LDS with its damping; `dvc exp show` has all that was measured.
 """
 
 import json
