@@ -28,11 +28,12 @@ config = GPT2Config(
     bos_token_id=None, eos_token_id=None,
 )  # fmt: skip
 model = GPT2LMHeadModel(config)
+loss = causal(cross_entropy)  # of each sequence, a sum over its tokens
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for _ in range(8):
     for tokens in blocks[torch.randperm(COUNT)].split(16):
         optimizer.zero_grad()
-        model(input_ids=tokens, labels=tokens).loss.backward()
+        loss(model, {"input_ids": tokens}).mean().backward()
         optimizer.step()
 
 first, second = 20, 150
@@ -40,8 +41,8 @@ passage = torch.cat([blocks[first, : LENGTH // 2], blocks[second, LENGTH // 2 :]
 train = [{"input_ids": tokens} for tokens in blocks.split(32)]
 test = [{"input_ids": passage[None]}]
 
-# The loss of a sequence is the sum over its tokens; what is explained is its log-probability.
-task = AttributionTask(model, causal(cross_entropy), target=causal(log_probability))
+# What is explained is the log-probability of the passage: what supports it has positive scores.
+task = AttributionTask(model, loss, target=causal(log_probability))
 by_sequence = GradCos(task).cache(train).attribute(train, test)[:, 0]  # (n_train,)
 attributor = GradDot(task).cache(train)
 by_token = attributor.attribute(train, test, per_token="test")[:, 0]  # (n_train, T)

@@ -19,6 +19,7 @@ from headwater.targets import causal, cross_entropy, log_probability
 
 DATA = Path(__file__).parents[1] / "data"
 LENGTH, COUNT = 48, 240
+loss = causal(cross_entropy)  # of each sequence, a sum over its tokens
 
 
 def fit(model, blocks, epochs, rate):
@@ -28,7 +29,7 @@ def fit(model, blocks, epochs, rate):
     for _ in range(epochs):
         for tokens in blocks[torch.randperm(len(blocks))].split(16):
             optimizer.zero_grad()
-            model(input_ids=tokens, labels=tokens).loss.backward()
+            loss(model, {"input_ids": tokens}).mean().backward()
             optimizer.step()
 
 
@@ -52,7 +53,7 @@ passage = text[-LENGTH:].upper()
 train = [{"input_ids": tokens} for tokens in blocks[COUNT:].split(32)]
 test = [{"input_ids": torch.tensor([[characters.index(c) for c in passage]])}]
 
-task = AttributionTask(tuned, causal(cross_entropy), target=causal(log_probability))
+task = AttributionTask(tuned, loss, target=causal(log_probability))
 attributor = InfluenceFunction(task, Eigenbasis(damping="auto"), EKFAC()).cache(train)
 scores = attributor.attribute(train, test)[:, 0]  # (n_train,)
 

@@ -23,7 +23,7 @@ def run(tmp_path, monkeypatch, capsys):
     def named(name: str) -> tuple[dict[str, Any], str]:
         monkeypatch.chdir(tmp_path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the libraries' own code
+            warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch's own first jvp
             found = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
         assert not os.listdir(tmp_path), "a script leaves nothing behind"
         return found, capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_retraining_by_a_loop_of_ones_own_agrees_with_scores(run):
     found, printed = run("own_loop")
     lds = {name: estimate.value for name, estimate in found["lds"].items()}
     assert lds["influence functions"] > lds["gradient dot products"] > 0
-    assert lds["influence functions"] > 0.25
+    assert lds["influence functions"] > 0.5
     assert found["ceiling"].value > lds["influence functions"]
     assert "A perfect method would reach" in printed
 
