@@ -67,7 +67,10 @@ def select_parameters(model: nn.Module, layers: Sequence[str] | str | None) -> l
     """
     trainable = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trainable:
-        raise ValueError("the model must have trainable parameters, got none with requires_grad")
+        raise ValueError(
+            "the model must have trainable parameters, got none with requires_grad; call "
+            "requires_grad_() on those that were trained"
+        )
     if layers is None:
         return trainable
     chosen: set[str] = set()

@@ -168,7 +168,7 @@ class BoundModel:
     def values(
         self, function: SampleFunction, batch: Batch, parameters: Mapping[str, Tensor] | None = None
     ) -> Tensor:
-        """Return f for each sample of a batch, (batch,); ValueError if f returns anything else."""
+        """Return f for each sample of a batch, (batch,), real; ValueError if f returns anything else."""
         chosen = self.parameters if parameters is None else parameters
         state = {f"model.{name}": t for name, t in {**self.rest, **chosen}.items()}
         with no_fast_path():  # it calls no module, so that no hook would see a layer
@@ -178,5 +178,10 @@ class BoundModel:
             raise ValueError(
                 f"loss and target must return one value per sample, shape ({batch_size(batch)},), "
                 f"got {got}; use reduction='none' and average over everything but the samples"
+            )
+        if not values.is_floating_point():
+            raise ValueError(
+                f"loss and target must return floating point numbers, got {values.dtype}; "
+                "return something that can be differentiated"
             )
         return values

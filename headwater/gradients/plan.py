@@ -78,7 +78,7 @@ class Probe:
     def plan(self) -> Plan:
         """Return the groups whose whole gradient the rules give, and how."""
         exact = self._gradients()
-        self._check_independent(exact)
+        self._check_function(exact)
         recording = record(self.model, self.function, self.few, self.layers.rules)
         plan = self._compared(exact, recording)
         for once in self._called_once(recording, plan):
@@ -145,27 +145,48 @@ class Probe:
         every = {name for name, found in counts.items() if found}
         return [once for once in ([sure] if sure == every else [sure, every]) if once]
 
-    def _check_independent(self, exact: Tensor) -> None:
-        """Refuse a function whose value for one sample depends on the others in its batch.
+    def _check_function(self, exact: Tensor) -> None:
+        """Refuse a function whose value for one sample depends on the others in its batch, or on chance.
 
         Of a sample without loss all that a gradient holds is rounding: its value has to differ too.
         """
         n = batch_size(self.few)
+        together = self._differentiable_values()
         with torch.no_grad():
-            together = self.model.values(self.function, self.few)
+            again = self.model.values(self.function, self.few)
             singles = [select(self.few, slice(i, i + 1)) for i in range(n)]
             apart = [self.model.values(self.function, single) for single in singles]
         alone = looped_gradients(self.model, self.function, self.few)
         eps = max(torch.finfo(t.dtype).eps for t in (alone, together))
-        if n > 1 and all(
-            bool((found - wanted).norm() > 4 * eps**0.5 * wanted.norm() + floor)
-            for found, wanted, floor in ((exact, alone, 0), (together, torch.cat(apart), 10 * eps))
-        ):
+
+        def differ(found: Tensor, wanted: Tensor, floor: float) -> bool:
+            return bool((found - wanted).norm() > 4 * eps**0.5 * wanted.norm() + floor)
+
+        if differ(again, together, 10 * eps):
+            raise ValueError(
+                "loss and target must give the same values for the same samples, got others in a second "
+                "pass; look for random numbers in the forward pass, such as F.dropout without "
+                "training=self.training"
+            )
+        if n > 1 and differ(exact, alone, 0) and differ(together, torch.cat(apart), 10 * eps):
             raise ValueError(
                 "the value of a sample must not depend on the others in its batch, but the gradient "
-                "of samples together is not the sum of their own; "
-                "look for statistics over the batch or a loss divided by the batch size"
+                "of samples together is not the sum of their own; look for statistics over the batch, a "
+                "contrastive loss, or a loss divided by the batch size"
             )
+
+    def _differentiable_values(self) -> Tensor:
+        """Return f_i, (n,); refuse a function that no gradient of the parameters leads to."""
+        with torch.enable_grad():
+            parameters = {**self.model.parameters, **self.model.leaves()}
+            values = self.model.values(self.function, self.few, parameters)
+        if batch_size(self.few) and not values.requires_grad:
+            raise ValueError(
+                "loss and target must be differentiable in the selected parameters, got values without a "
+                "gradient; look for torch.no_grad(), detach(), argmax or NumPy on the way to them, or "
+                "for selected layers that the forward pass does not use"
+            )
+        return values.detach()
 
 
 def telling(model: BoundModel, function: SampleFunction, batch: Batch, first_row: int) -> Batch:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("headwater", "stages", "pipelines", "tests", "benchmarks")
+FOLDERS = ("headwater", "stages", "pipelines", "tests", "benchmarks", "examples")
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".csv", ".sh", ".txt", ".svg", ".ipynb"}
 LINES = 300
 

@@ -137,3 +137,76 @@ def test_a_function_without_one_value_per_sample_is_refused(value, n: int) -> No
     task = problem.task(loss=value)
     with pytest.raises(ValueError, match="must return one value per sample"):
         GradientCapture(task.bind(), value)(split(problem.train, [n, 9 - n])[0])
+
+
+def _always_drops(model, batch):
+    return cross_entropy(lambda x: F.dropout(model(x)), batch)
+
+
+def _noisy_inputs(model, batch):
+    return cross_entropy(model, (batch[0] + torch.randn_like(batch[0]), batch[1]))
+
+
+@pytest.mark.parametrize(
+    ("value", "n"), [(_always_drops, 9), (_noisy_inputs, 9), (_noisy_inputs, 1)]
+)
+def test_a_forward_pass_that_is_not_deterministic_is_refused(value, n: int) -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(loss=value)
+    with pytest.raises(ValueError, match=r"same values for the same samples, .* random numbers"):
+        GradientCapture(task.bind(), value)(split(problem.train, [n, 9 - n])[0])
+
+
+def test_a_loss_that_compares_samples_is_refused() -> None:
+    def contrastive(model, batch):
+        z = F.normalize(model(batch[0]), dim=1)
+        return F.cross_entropy(z @ z.T, torch.arange(len(z)), reduction="none")
+
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(loss=contrastive)
+    with pytest.raises(ValueError, match=r"not depend on the others.* a contrastive loss"):
+        GradientCapture(task.bind(), contrastive)(problem.train)
+
+
+def _without_graph(model, batch):
+    with torch.no_grad():
+        return cross_entropy(model, batch)
+
+
+def _errors(model, batch):
+    return (model(batch[0]).argmax(1) != batch[1]).to(DTYPE)
+
+
+@pytest.mark.parametrize("value", [_without_graph, _errors])
+def test_a_value_without_a_gradient_is_refused(value) -> None:
+    problem = PROBLEMS["mlp"]()
+    task = problem.task(loss=value)
+    with pytest.raises(ValueError, match=r"differentiable .*look for torch.no_grad\(\)"):
+        GradientCapture(task.bind(), value)(problem.train)
+
+
+def test_layers_that_the_forward_pass_does_not_use_are_refused() -> None:
+    problem = PROBLEMS["mlp"]()
+    model = nn.ModuleDict({"used": problem.model, "unused": nn.Linear(2, 2).to(DTYPE)})
+    loss = lambda model, batch: cross_entropy(model["used"], batch)  # noqa: E731
+    task = AttributionTask(model, loss, layers="unused")
+    with pytest.raises(ValueError, match="layers that the forward pass does not use"):
+        GradientCapture(task.bind(), loss)(problem.train)
+    both = AttributionTask(model, loss)
+    found = GradientCapture(both.bind(), loss)(problem.train).dense()
+    unused = [name.startswith("unused") for name in both.layout.names]
+    for name, is_unused in zip(both.layout.names, unused, strict=True):
+        assert bool((found[:, both.layout.slices[name]] == 0).all()) == is_unused
+
+
+def test_a_value_of_whole_numbers_is_refused() -> None:
+    problem = PROBLEMS["mlp"]()
+    errors = lambda model, batch: (model(batch[0]).argmax(1) != batch[1]).long()  # noqa: E731
+    task = problem.task(loss=errors)
+    with pytest.raises(ValueError, match=r"floating point numbers, got torch.int64"):
+        GradientCapture(task.bind(), errors)(problem.train)
+
+
+def test_a_frozen_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainable parameters, got none .*requires_grad_\(\)"):
+        AttributionTask(nn.Linear(3, 2).requires_grad_(False), cross_entropy)

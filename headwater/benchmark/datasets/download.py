@@ -3,14 +3,20 @@
 import hashlib
 import logging
 import os
+import ssl
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
 
 __all__ = ["download_verified", "file_checksum"]
 
 _LOGGER = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 60.0
+_WHAT_TO_DO = "try again, or set HEADWATER_DATA_MIRROR to a folder that holds the data"
+_NETWORK = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def download_verified(url: str, destination: Path, sha256: str) -> Path:
@@ -28,21 +34,21 @@ def download_verified(url: str, destination: Path, sha256: str) -> Path:
 
     Raises:
         ValueError: If the downloaded bytes have another checksum.
-        OSError: If the address cannot be read.
+        ConnectionError: If the address cannot be read to its end.
     """
     if destination.exists() and file_checksum(destination) == sha256:
         return destination
-    destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
     try:
         _stream(url, partial)
         found = file_checksum(partial)
         if found != sha256:
-            raise ValueError(
-                f"{url} must have sha256 {sha256}, got {found}: "
-                "try again, or set HEADWATER_DATA_MIRROR to a folder that holds the data"
-            )
+            raise ValueError(f"{url} must have sha256 {sha256}, got {found}: {_WHAT_TO_DO}")
         partial.replace(destination)
+    except _NETWORK as error:
+        raise ConnectionError(
+            f"{destination.name} must be downloaded from {url}, got {_words(error)}: {_WHAT_TO_DO}"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return destination
@@ -54,8 +60,22 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _words(error: Exception) -> str:
+    """Return what came in place of a file, in one line."""
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    reason = error.reason if isinstance(error, URLError) else error
+    return " ".join(str(reason).split()) or type(reason).__name__
+
+
 def _stream(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, path.open("wb") as file:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        path.parent.mkdir(parents=True, exist_ok=True)  # only now that there is something to write
+        _write(response, path)
+
+
+def _write(response: Any, path: Path) -> None:
+    with path.open("wb") as file:
         total = int(response.headers.get("Content-Length") or 0)
         done, reported = 0, 0
         while block := response.read(_BLOCK):
@@ -64,3 +84,5 @@ def _stream(url: str, path: Path) -> None:
             if total and 10 * done // total > reported:
                 reported = 10 * done // total
                 _LOGGER.info("%s: %d of %d MB", path.name, done >> 20, total >> 20)
+    if done < total:
+        raise ConnectionError(f"{done} of {total} bytes")

@@ -28,9 +28,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder):
-    """Serve a folder on this machine, and yield the address."""
-    handler = partial(Quiet, directory=folder)
+def answering(handler):
+    """Serve on this machine with a request handler, and yield the address."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -39,3 +38,8 @@ def served(folder):
         finally:
             server.shutdown()
             thread.join()
+
+
+def served(folder):
+    """Serve a folder on this machine; a context manager that yields the address."""
+    return answering(partial(Quiet, directory=folder))

@@ -1,0 +1,1 @@
+"""A setting and a method of one's own, in a package beside `headwater/`."""
