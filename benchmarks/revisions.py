@@ -9,6 +9,7 @@ its own tree. A ratio is the seconds of the commit over those of this tree: belo
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -31,11 +32,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write revisions.json and revisions.md into the folder of results."""
     options = _options(arguments)
-    record: dict[str, Any] = {
-        "commit": _git("rev-parse", "--short", options.commit),
-        "machine": machine(options.threads),
-        "rows": {},
-    }
+    path, rows = options.results / "revisions.json", dict[str, Any]()
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary) / "tree"
         _git("worktree", "add", "--detach", str(tree), options.commit)
@@ -51,29 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 subprocess.run(command, cwd=ROOT, check=True)
                 for key in keys:
                     row = _row([tree, ROOT], folder, key, options)
-                    record["rows"][f"{problem.key} {key}"] = row
+                    rows[f"{problem.key} {key}"] = row
                     print(problem.key, key, row, flush=True)
         finally:
             _git("worktree", "remove", "--force", str(tree))
-    save_record(options.results / "revisions.json", record)
+    record = json.loads(path.read_text()) if path.exists() else {}
+    record = with_rows(record, _git("rev-parse", "--short", options.commit), options.threads, rows)
+    save_record(path, record)
     write_page(options.results / "revisions.md", page(record))
 
 
+def with_rows(
+    record: dict[str, Any], commit: str, threads: int, rows: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the record with rows measured on this machine; those of the same commit stay."""
+    runs = record["runs"] if record.get("commit") == commit else []
+    here = machine(threads)
+    others = [run for run in runs if run["machine"] != here]
+    known = {k: v for run in runs if run["machine"] == here for k, v in run["rows"].items()}
+    return {"commit": commit, "runs": [*others, {"machine": here, "rows": {**known, **rows}}]}
+
+
 def page(record: dict[str, Any]) -> list[str]:
-    """Return the table of a record as Markdown."""
-    rows = []
-    for name, row in record["rows"].items():
-        before, now = (min(row[side]["seconds"]) for side in ("before", "now"))
-        memory = [f"{max(row[side]['peak_mb']):.0f}" for side in ("before", "now")]
-        rows.append([name, f"{before:.3g}", f"{now:.3g}", f"{before / now:.2f} ×", *memory])
-    head = ["", "before, s", "now, s", "faster", "before, MB", "now, MB"]
+    """Return the tables of a record as Markdown, one a machine."""
+    tables = [part for run in record["runs"] for part in _table(run)]
     return [
         "# This tree beside an earlier one",
         f"Commit {record['commit']} and this tree, whole calls in cold processes that take turns: "
         "the fastest of each, what else ran only slows them. Faster: seconds before over seconds now.",
-        describe_machine(record["machine"]),
-        table(head, rows),
+        *tables,
     ]
+
+
+def _table(run: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, row in run["rows"].items():
+        before, now = (min(row[side]["seconds"]) for side in ("before", "now"))
+        memory = [f"{max(row[side]['peak_mb']):.0f}" for side in ("before", "now")]
+        rows.append([name, f"{before:.3g}", f"{now:.3g}", f"{before / now:.2f} ×", *memory])
+    head = ["", "before, s", "now, s", "faster", "before, MB", "now, MB"]
+    return [describe_machine(run["machine"]), table(head, rows)]
 
 
 def _row(trees: list[Path], folder: Path, key: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -27,13 +27,16 @@ class GradDot(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
-    splits_training_samples = True
+    splits_training_samples = one_pass = True
+
+    def solved_width(self, source: GradientSource) -> int:
+        """Return how many numbers of a test gradient are formed."""
+        return _formed_width(source)
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
-        test = source.test()
-        for rows, train in source.numbered_blocks(len(test)):
-            yield rows, train.inner(test).neg_()
+        for rows, train, tests in _pairs(source):
+            yield rows, -torch.cat([train.inner(test) for test in tests], 1)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return ‖∇ℓ_i‖²."""
@@ -73,17 +76,35 @@ class GradCos(GradientAttributor):
     scores[i, j] = -⟨∇f_j, ∇ℓ_i⟩ / (‖∇f_j‖ ‖∇ℓ_i‖), 0 where a gradient is zero. Self-influence: 1.
     """
 
+    one_pass = True
+
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield minus the cosines."""
-        test = source.test()
-        columns = _inverse_norms(test)
-        for rows, train in source.numbered_blocks(len(test)):
-            yield rows, -train.inner(test) * _inverse_norms(train)[:, None] * columns
+        columns = torch.cat([_inverse_norms(test) for test in source.test_blocks()])
+        for rows, train, tests in _pairs(source):
+            products = torch.cat([train.inner(test) for test in tests], 1)
+            yield rows, -products * _inverse_norms(train)[:, None] * columns
+
+    def solved_width(self, source: GradientSource) -> int:
+        """Return how many numbers of a test gradient are formed."""
+        return _formed_width(source)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return 1, the cosine of a gradient with itself (0 for a zero gradient)."""
         parts = [block.squared_norms() > 0 for block in source.train_blocks()]
         return torch.cat(parts).to(torch.float64)
+
+
+def _pairs(source: GradientSource) -> Iterator[tuple[slice, Gradients, list[Gradients]]]:
+    """Yield blocks of training samples, which they are, and all tests; each is formed once, if at all."""
+    tests = [block.formed_for(source.n) for block in source.test_blocks()]
+    m = sum(map(len, tests))
+    for rows, train in source.numbered_blocks(m):
+        yield rows, train.formed_for(m), tests
+
+
+def _formed_width(source: GradientSource) -> int:
+    return next(source.test_blocks()).width_for(source.n)
 
 
 def _inverse_norms(gradients: Gradients) -> Tensor:

@@ -30,6 +30,9 @@ class GradientAttributor(Attributor):
         """Whether it works on gradients that are projected already, as a store may hold them."""
         return True
 
+    one_pass = False
+    """Whether it goes over the training gradients once, and over the test gradients block by block."""
+
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Return the gradients in the form this method works on; default: as captured."""
         return gradients
@@ -61,10 +64,12 @@ class GradientAttributor(Attributor):
             return bound(gradients, checkpoint)
 
         return [
-            CapturedSource(self.task, index, data, self.train_function, represent, allowance)
+            CapturedSource(
+                self.task, index, data, self.train_function, represent, allowance, self.one_pass
+            )
             for index in range(len(self.task.checkpoints))
         ]
 
     def capture(self, gradients: Sequence[CapturedGradients], what: str) -> None:
-        """Capture the gradients at all checkpoints in one pass."""
-        capture_together(gradients, what)
+        """Capture the gradients at all checkpoints in one pass, but those that are never kept."""
+        capture_together([part for part in gradients if not part.streams], what)

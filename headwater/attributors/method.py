@@ -32,6 +32,9 @@ class Method(ABC):
     def __init__(self, task: AttributionTask) -> None:
         self.task = task
 
+    one_pass = False
+    """Whether it goes over the gradients of test samples block by block, and never joins them."""
+
     def check(self, source: GradientSource, batch: Batch) -> None:  # noqa: B027 - optional
         """Raise ValueError if the task does not fit the method, seen on one training batch."""
 

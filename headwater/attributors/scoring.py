@@ -50,9 +50,11 @@ def solve_into(
     """
     writer = _Writer(method, out, sources)
     for place, (source, state) in enumerate(zip(sources, states, strict=True)):
-        gradients, m = source.test_gradients.size, out.shape[1]
-        width = gradients // m + method.solved_width(source) * source.model.dtype.itemsize
-        most = source.task.memory_budget // 4  # the other parts hold data and gradients
+        given, m = source.test_gradients, out.shape[1]
+        copied = given.in_files if method.one_pass else given.size
+        width = copied // m + method.solved_width(source) * source.model.dtype.itemsize
+        parts = 2 if method.one_pass else 4  # the others hold data and gradients
+        most = source.task.memory_budget // parts
         for tests in row_blocks(m, width, source.device, numbers=most):
             part = source.at_tests(tests)
             writer.write(place, tests, scored(part), method.solve(part, state))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
-from headwater.batches import Batch, batch_size, select
+from headwater.batches import Batch, batch_size, select, tensors_of
 from headwater.gradients.capture import GradientCapture
 from headwater.gradients.gradients import Gradients
 from headwater.gradients.spill import Allowance, GradientBlocks
@@ -16,7 +17,8 @@ from headwater.progress import track
 class CapturedGradients:
     """The gradients of one function at one checkpoint, at all samples of a loader.
 
-    What `represent` makes of captured gradients is kept, in the memory that is allowed.
+    What `represent` makes of captured gradients is kept, in the memory that is allowed and in files
+    beyond it; or, if all are asked for `once`, nothing of what memory does not take is kept.
     """
 
     def __init__(
@@ -25,8 +27,9 @@ class CapturedGradients:
         represent: Callable[[Gradients], Gradients],
         data: LoadedData,
         allowance: Allowance,
+        once: bool = False,
     ) -> None:
-        self.capture, self.data = capture, data
+        self.capture, self.data, self._once = capture, data, once
         self.keeps_factors = True
         """Whether all that is kept are gradients as captured, none formed from factors."""
         self._represent, self._allowance = represent, allowance
@@ -37,6 +40,36 @@ class CapturedGradients:
     def size(self) -> int:
         """Bytes that they take, wherever they are; 0 before they are captured."""
         return self._blocks.nbytes if self._complete else 0
+
+    @property
+    def in_files(self) -> int:
+        """Bytes of them that are not in memory."""
+        return self._blocks.nbytes - self._blocks.held
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether they are captured anew each time, which is cheaper than to write and read them.
+
+        So it is where they exceed what is allowed and the data, kept in memory, does not: both are
+        counted from the first batch, before the others are read.
+        """
+        count = self.data.batches if self._once else None
+        if count is None:
+            return False
+        first = self.data.first
+        one = self._represent(self.capture(select(first, slice(0, 1)))).nbytes
+        data = count * sum(tensor.nbytes for tensor in tensors_of(first))
+        fits = self._allowance.fits(count * batch_size(first) * one)
+        return data <= self.data.budget and not fits
+
+    def __iter__(self) -> Iterator[Gradients]:
+        """Yield all of them, block by block."""
+        if not self.streams:
+            yield from self.blocks
+            return
+        pieces = Pieces(self.capture, self._allowance)
+        for batch in track(self.data, "gradients", self.data.batches):
+            yield from map(self._represent, pieces(batch))
 
     @property
     def blocks(self) -> GradientBlocks:
@@ -66,6 +99,8 @@ class CapturedGradients:
 
 def capture_together(parts: Sequence[CapturedGradients], what: str) -> None:
     """Capture the gradients at several checkpoints in one pass over the data they share."""
+    if not parts:
+        return
     data = parts[0].data
     for part in parts:
         part.start()

@@ -155,6 +155,15 @@ class Gradients:
             mine.to(self._sums).add_inner(theirs.to(self._sums), total)
         return total
 
+    def formed_for(self, count: int) -> Gradients:
+        """Return them with what is cheaper formed, once, where each meets `count` gradients."""
+        terms = [t.formed() if t.cheaper_formed(count) else t for t in self.terms]
+        return Gradients(self.scheme, terms, self.values)
+
+    def width_for(self, count: int) -> int:
+        """Return how many numbers `formed_for` forms per sample."""
+        return sum(t.width for t in self.terms if t.cheaper_formed(count))
+
     def inner_vectors(self, vectors: Tensor) -> Tensor:
         """Return ⟨∇f_i, v_j⟩ for vectors (m, p) in the layout's order, (n, m); ValueError for others."""
         if vectors.shape[1] != self.dimension:

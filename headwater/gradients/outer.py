@@ -90,6 +90,11 @@ class Outer(Term):
             else:
                 part += inputs.mul_(outputs).view(len(part), s, m, t).sum((1, 3))
 
+    def cheaper_formed(self, count: int) -> bool:
+        """Whether t² (d_in + d_out) operations a pair are more than those of forming, and d_in d_out."""
+        (_, t, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
+        return count * t * t * (d_in + d_out) > (count + 2 * t) * d_in * d_out
+
     def _gram(self, other: Outer, rows: slice) -> tuple[Tensor, Tensor]:
         """Return a_is·a_jt + 1 and e_is·e_jt, (n·s, m·t)."""
         a, e = self.inputs[rows].flatten(0, 1), self.output_gradients[rows].flatten(0, 1)

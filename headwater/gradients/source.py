@@ -80,6 +80,10 @@ class GradientSource(ABC):
     def test(self) -> Gradients:
         """Return the target's gradients at the test samples."""
 
+    def test_blocks(self) -> Iterator[Gradients]:
+        """Yield them block by block, as they are kept; default: in one block."""
+        yield self.test()
+
     def represent(self, gradients: Gradients) -> Gradients:
         """Return captured gradients as this source has them: projected, or as they are."""
         return self._represent(gradients, self.index)
@@ -116,8 +120,8 @@ class CapturedSource(GradientSource):
     """Gradients captured from loaders, in memory up to half of the task's budget, in files beyond it.
 
     They are captured when they are first asked for; at several checkpoints in one pass by
-    `capture_together`. A quarter of the budget is for the data itself, which several sources may
-    share, as they may share an allowance of memory.
+    `capture_together`, or, where all are asked for `once`, anew in each pass. A quarter of the budget
+    is for the data itself, which several sources may share, as they may share an allowance of memory.
     """
 
     batches: LoadedData
@@ -130,16 +134,19 @@ class CapturedSource(GradientSource):
         function: SampleFunction | None = None,
         represent: Represent = as_captured,
         allowance: Allowance | None = None,
+        once: bool = False,
     ) -> None:
         data = LoadedData.of(batches, "batches", task.memory_budget // 4)
         super().__init__(task, index, data, (), function, represent)
         self._allowance = Allowance(task.memory_budget // 2) if allowance is None else allowance
-        self.gradients = self._of(GradientCapture(self.model, self.function), data)
+        self.gradients = self._of(GradientCapture(self.model, self.function), data, once)
         self._test_gradients: CapturedGradients | None = None
 
-    def _of(self, capture: GradientCapture, data: LoadedData) -> CapturedGradients:
-        represent, index = self._represent, self.index
-        return CapturedGradients(capture, lambda g: represent(g, index), data, self._allowance)
+    def _of(
+        self, capture: GradientCapture, data: LoadedData, once: bool = False
+    ) -> CapturedGradients:
+        represent, index, allowance = self._represent, self.index, self._allowance
+        return CapturedGradients(capture, lambda g: represent(g, index), data, allowance, once)
 
     def with_tests(self, batches: Iterable[Batch], target: SampleFunction | None = None) -> Self:
         """Return the same source with test samples, whose target is the task's by default."""
@@ -171,7 +178,7 @@ class CapturedSource(GradientSource):
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the captured training gradients."""
-        return iter(self.gradients.blocks)
+        return iter(self.gradients)
 
     @property
     def keeps_factors(self) -> bool:
@@ -184,8 +191,11 @@ class CapturedSource(GradientSource):
 
     def test(self) -> Gradients:
         """Return the captured test gradients."""
-        tests = self._tests or slice(None)
-        return concatenate(list(self.test_gradients.blocks.between(tests)))
+        return concatenate(list(self.test_blocks()))
+
+    def test_blocks(self) -> Iterator[Gradients]:
+        """Yield the captured test gradients, those in memory without a copy."""
+        return self.test_gradients.blocks.between(self._tests or slice(None))
 
 
 class StoredSource(GradientSource):

@@ -139,6 +139,10 @@ class Term(ABC):
         """Return the same gradients as a `Dense` term."""
         return Dense(_joined([part.dense() for part in self._blocks()]), self.matrix)
 
+    def cheaper_formed(self, count: int) -> bool:
+        """Whether products with `count` gradients of each sample cost less once all are formed."""
+        return False
+
     def columns(self, start: int, stop: int) -> Tensor:
         """Return columns start … stop of `dense`, (n, stop - start)."""
         return _joined([part.dense()[:, start:stop] for part in self._blocks()])
