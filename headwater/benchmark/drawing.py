@@ -16,7 +16,9 @@ from matplotlib.lines import Line2D
 
 from headwater.benchmark.families import FAMILIES
 
-__all__ = ["COLOURS", "GREY", "MARKERS", "canvas", "draw_ceilings", "draw_legend", "save"]
+__all__ = [
+    "COLOURS", "GREY", "MARKERS", "canvas", "draw_ceilings", "draw_legend", "figure_of", "save",
+]  # fmt: skip
 
 GREY = "#777777"
 COLOURS = dict(
@@ -66,15 +68,21 @@ def draw_ceilings(
 def draw_legend(axes: Axes, methods: Iterable[Mapping[str, Any]], others: list[Artist]) -> None:
     """Say above the axes what colours and markers mean, as far as the methods have them."""
     found = list(methods)
-    dot = {"ls": "", "ms": 6}
     families = [
-        Line2D([], [], marker="s", color=colour, label=family, **dot)
+        Line2D([], [], marker="s", color=colour, label=family, ls="", ms=6)
         for family, colour in COLOURS.items()
         if family in {method["family"] for method in found}
     ]
     functions = [
         Line2D(
-            [], [], marker=marker, color="black", mfc="none", label=f"explains the {name}", **dot
+            [],
+            [],
+            marker=marker,
+            color="black",
+            mfc="none",
+            label=f"explains the {name}",
+            ls="",
+            ms=6,
         )
         for name, marker in MARKERS.items()
         if name in {method["function"] for method in found}
@@ -83,6 +91,13 @@ def draw_legend(axes: Axes, methods: Iterable[Mapping[str, Any]], others: list[A
         handles=[*families, *functions, *others], ncols=COLUMNS, frameon=False, fontsize="small",
         loc="lower left", bbox_to_anchor=(0, 1.02), borderaxespad=0,
     )  # fmt: skip
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that axes are in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "canvas makes axes in a figure"
+    return figure
 
 
 def save(figure: Figure, path: Path) -> None:

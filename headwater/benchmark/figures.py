@@ -16,6 +16,7 @@ from headwater.benchmark.drawing import (
     canvas,
     draw_ceilings,
     draw_legend,
+    figure_of,
 )
 from headwater.benchmark.labels import place_labels
 from headwater.benchmark.leaderboard import cheapest, seconds_of
@@ -51,7 +52,7 @@ def metric_figure(setting: str, metric: str, label: str, record: dict[str, Any])
     percent = round(100 * record["confidence"])
     axes.set_xlabel(f"{label} with its {percent} % interval; × checkpoints")
     draw_legend(axes, methods.values(), ceilings)
-    figure = axes.get_figure(root=True)
+    figure = figure_of(axes)
     figure.supxlabel(reasons, x=0.01, ha="left", fontsize="small", color=GREY)
     return figure
 
@@ -113,4 +114,4 @@ def cost_figure(setting: str, record: dict[str, Any]) -> Figure:
         for name, found in methods.items()
     ]  # fmt: skip
     place_labels(axes, labels, points)
-    return axes.get_figure(root=True)
+    return figure_of(axes)

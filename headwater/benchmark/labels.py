@@ -11,6 +11,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, IdentityTransform
 
+from headwater.benchmark.drawing import figure_of
+
 __all__ = ["place_labels"]
 
 GAP, STEP, FARTHEST = 4, 6, 300  # pixels: from a point, between rings around it, to the last ring
@@ -28,7 +30,7 @@ def place_labels(axes: Axes, labels: Sequence[Text], points: Sequence[Line2D]) -
         labels: texts.
         points: lines of one marker each, one for each label.
     """
-    figure = axes.get_figure(root=True)
+    figure = figure_of(axes)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     taken = [point.get_window_extent().padded(1) for point in points]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from headwater.attributors import Attributor, GradDot
+from headwater.attributors import Attributor, GradCos, GradDot
 from headwater.gradients.source import GradientSource
 from headwater.gradients.spill import Allowance
 from tests.laws import TABLE, Row
@@ -54,6 +54,8 @@ def test_test_samples_go_in_blocks_where_their_solutions_do_not_fit(problem: Pro
     class Wide(GradDot):
         """Needs a hundred numbers per test sample."""
 
+        one_pass = False
+
         seen: list[int]
 
         def solved_width(self, source: GradientSource) -> int:
@@ -76,9 +78,24 @@ def test_test_samples_go_in_blocks_where_their_solutions_do_not_fit(problem: Pro
     assert torch.allclose(few, many, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [GradDot, GradCos])
+def test_what_memory_does_not_take_is_captured_anew_for_one_pass(
+    kind: type[GradDot | GradCos], problem: Problem, monkeypatch
+) -> None:
+    train, test = split(problem.train, 3), split(problem.test, 2)
+    whole = kind(problem.task()).cache(train)
+    assert whole._sources[0].gradients.size > 0
+    monkeypatch.setattr(Allowance, "fits", lambda self, size: False)
+    anew = kind(problem.task()).cache(train)
+    assert torch.allclose(anew.attribute(train, test), whole.attribute(train, test), rtol=1e-6)
+    assert torch.allclose(anew.self_influence(train), whole.self_influence(train), rtol=1e-6)
+    assert anew._sources[0].gradients.size == 0, "nothing is kept, in memory or in files"
+
+
 def test_an_attributor_leaves_nothing_behind(problem: Problem, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(Allowance, "fits", lambda self, size: False)
+    monkeypatch.setattr(GradDot, "one_pass", False)
     attributor: Attributor = GradDot(problem.task()).cache([problem.train])
     attributor.attribute([problem.train], [problem.test])
     assert len(list(tmp_path.iterdir())) == 1, "test gradients have gone"

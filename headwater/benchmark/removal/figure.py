@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headwater.benchmark.drawing import COLOURS, canvas
+from headwater.benchmark.drawing import COLOURS, canvas, figure_of
 
 __all__ = ["removal_figure"]
 
@@ -36,7 +36,7 @@ def removal_figure(setting: str, record: dict[str, Any]) -> Figure:
     axes.set_xlabel("removed training samples (%)")
     axes.set_ylabel("mean rise of the query's loss")
     axes.legend(frameon=False)
-    return axes.get_figure(root=True)
+    return figure_of(axes)
 
 
 def _draw(axes: Axes, curve: list[dict[str, float]], name: str, colour: str, dashes: str) -> None:
