@@ -45,15 +45,13 @@ def _rows(
     for metric, title in labels(record).items():
         one, other = first.get(metric), second.get(metric)
         if one or other:
-            both = bool(one and other)
             rows.append(
                 {
                     "metric": metric,
                     "title": title,
                     "first": one,
                     "second": other,
-                    "difference": round(other["value"] - one["value"], 4) if both else None,
-                    "apart": both and (one["low"] > other["high"] or other["low"] > one["high"]),
+                    **_difference(one, other),
                 }
             )
     seconds = [seconds_of(side) if "method_seconds" in side else None for side in (first, second)]
@@ -61,3 +59,11 @@ def _rows(
         rows.append({"metric": "seconds", "title": "seconds", "first": seconds[0],
                      "second": seconds[1]})  # fmt: skip
     return rows
+
+
+def _difference(one: dict[str, float] | None, other: dict[str, float] | None) -> dict[str, Any]:
+    """Return by how much the second is higher, and whether the intervals do not overlap."""
+    if not (one and other):
+        return {"difference": None, "apart": False}
+    apart = one["low"] > other["high"] or other["low"] > one["high"]
+    return {"difference": round(other["value"] - one["value"], 4), "apart": apart}

@@ -18,7 +18,6 @@ HEAVY = {
     "prefect",
     "headwater",
     "stages",
-    "pydantic",
     "yaml",
     "matplotlib",
 }
