@@ -48,7 +48,7 @@ def storage() -> Storage:
             except NoRemoteError:
                 return Storage(cache, tuple(links), "", "", False)
             local = remote.fs.protocol == "local"
-            address = remote.path if local else str(remote.config.get("url", remote.path))
+            address = remote.path if local else str(repo.config["remote"][remote.name]["url"])
             return Storage(cache, tuple(links), remote.name, address, local)
     except DvcException as error:
         raise _in_one_line(error) from error

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.errors import INTERRUPTED, NO, need_project
+from pipelines.cli.errors import INTERRUPTED, NO, CliError, need_project
 from pipelines.cli.options import Debug, Json, Targets, targets
 from pipelines.cli.output import console, print_json
 
@@ -33,9 +33,7 @@ def run(
     What is cached is not computed again; a run that was killed goes on where it was.
     """
     if on not in KINDS:
-        raise typer.BadParameter(
-            f"must be one of {', '.join(KINDS)}, got {on!r}", param_hint="--on"
-        )
+        raise CliError(f"--on must be one of {', '.join(KINDS)}, got {on!r}: correct it")
     need_project()
     from pipelines import benchmark, environment
 

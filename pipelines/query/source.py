@@ -13,7 +13,7 @@ from headwater.attributors.attributor import Attributor
 from headwater.attributors.grad_dot import GradCos, GradDot
 from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.attributors.influence_function import InfluenceFunction
-from headwater.batches import Batch
+from headwater.batches import Batch, batch_size, select
 from headwater.gradients import GradientCapture, Gradients, GradientStore, concatenate
 from headwater.gradients.source import StoredSource
 from headwater.projections import GradientProjection
@@ -80,9 +80,18 @@ class NewSource(StoredSource):
             yield self.represent(self._kept.read(number)[here])
 
     def test(self) -> Gradients:
-        """Return the target's gradients at the new samples, as the store would have them."""
-        capture = GradientCapture(self.model, self.task.target)
-        return concatenate([self.represent(self._stored(capture(b))) for b in self.test_batches])
+        """Return the target's gradients at the new samples, as the store would have them.
+
+        Each batch is captured with a training sample beside it: one sample alone does not show a
+        capture which dimension is that of the samples.
+        """
+        capture, found = GradientCapture(self.model, self.task.target), []
+        other = select(next(iter(self.batches)), slice(1))
+        for batch in self.test_batches:
+            both = tuple(torch.cat(pair) for pair in zip(batch, other, strict=True))
+            gradients = capture(both)[: batch_size(batch)]
+            found.append(self.represent(self._stored(gradients)))
+        return concatenate(found)
 
     def _stored(self, gradients: Gradients) -> Gradients:
         if self._projection is not None:
