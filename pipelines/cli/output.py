@@ -38,12 +38,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], lef
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    found = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(columns):
         found.add_column(Text(name), justify="left" if index < left else "right")
     for row in rows:
         found.add_row(*map(Text, row))
-    console().print(found, soft_wrap=False)
+    out = console()
+    out.print(title)  # that of a Table is broken to the table's width
+    out.print(found, soft_wrap=False)
 
 
 def estimate(found: dict[str, float] | None, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from headwater.benchmark.datasets import cifar, mnist, shakespeare
 from headwater.benchmark.datasets.sequences import blocks
@@ -45,12 +46,8 @@ class Kind:
 
 
 def kind_of(setting: Setting) -> Kind | None:
-    """Return the kind of a setting's samples, by the function that loads them; None: not known."""
-    load: object = setting.load_data
-    while isinstance(load, partial):
-        load = load.func
-    name = f"{getattr(load, '__module__', '')}.{getattr(load, '__qualname__', '')}"
-    return _KINDS.get(name.removeprefix("headwater.benchmark.datasets."))
+    """Return the kind of a setting's samples, by the data set that its name begins with, if known."""
+    return _KINDS.get(setting.name.partition("-")[0])
 
 
 def _read_mnist(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, None]:
@@ -60,7 +57,8 @@ def _read_mnist(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, None]:
 
 def _read_cifar(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, None]:
     pixels = _pixels(path, "RGB", (32, 32)).transpose(2, 0, 1)
-    return cifar.normalise(np.ascontiguousarray(pixels)).reshape(1, *shape), None
+    image = cifar.normalise(np.ascontiguousarray(pixels))[None]
+    return avg_pool2d(image, 32 // shape[-1]), None  # small settings have half the pixels
 
 
 def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
@@ -129,9 +127,9 @@ def _images(read: Read, classes: tuple[str, ...] = ()) -> Kind:
 
 
 _KINDS = {
-    "mnist.load_samples": _images(_read_mnist),
-    "cifar.load_cifar10": _images(_read_cifar, CIFAR),
-    "cifar.load_cifar2": _images(_read_cifar, (CIFAR[cifar.CAT], CIFAR[cifar.DOG])),
-    "shakespeare.load_samples": Kind((".txt",), _read_text, _show_text),
-    "maestro.load_samples": Kind((".mid", ".midi"), _read_music, _show_music),
+    "mnist": _images(_read_mnist),
+    "cifar10": _images(_read_cifar, CIFAR),
+    "cifar2": _images(_read_cifar, (CIFAR[cifar.CAT], CIFAR[cifar.DOG])),
+    "shakespeare": Kind((".txt",), _read_text, _show_text),
+    "maestro": Kind((".mid", ".midi"), _read_music, _show_music),
 }
