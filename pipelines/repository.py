@@ -10,7 +10,7 @@ from dvc.api import DVCFileSystem
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.scm import RevError, SCMError
+from scmrepo.exceptions import SCMError
 
 from pipelines import environment
 
@@ -63,8 +63,10 @@ def revision(name: str) -> Any:
     environment.quiet_dvc()
     try:
         return DVCFileSystem(rev=name)
-    except (RevError, SCMError, DvcException) as error:
-        raise _in_one_line(error) from error
+    except (SCMError, DvcException) as error:
+        raise RepositoryError(
+            f"{name!r} must be a folder of results or a git revision, got neither: correct it ({error})"
+        ) from error
 
 
 def read(files: Any, path: str) -> bytes:

@@ -68,6 +68,8 @@ def of_file(
         ValueError: if the file, the label or a method does not fit the setting.
         NotMade: if something that a run makes is not there.
     """
+    if first is not None:
+        made.choice(first)  # it must be there, also where it is not needed
     inputs, labels = read_sample(path, made)
     given = label_of(label, made) if label is not None else labels
     found = answer(made, method, inputs, given, shortlist, first or cheap_method(made))
