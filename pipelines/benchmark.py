@@ -5,12 +5,35 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipelines import environment, fresh, prefect_server, runners
 
-_INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended."""
+STOPPED = "Interrupted. What was finished is kept: run it again to go on."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the stages of a run.
+
+    Attributes:
+        stages: how many there are.
+        message: that in words.
+        ended: the stages that were brought up to date: ``ran`` or ``restored``.
+        failed: the stages that failed, with the reason.
+        not_run: the stages that were given up, each with the failed stages that it needs.
+    """
+
+    stages: int
+    message: str
+    ended: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_run: dict[str, list[str]] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,22 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         was interrupted.
     """
     options = _parse(arguments)
-    environment.quiet(Path.cwd())
-    os.environ.setdefault("HEADWATER_PROGRESS_SECONDS", "1")  # the bars of the stages move
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipelines import ledger  # takes a moment: only when the command line is right
 
     try:
-        good = _run(**vars(options))
+        outcome = reproduce(**vars(options), say=_say)
     except (ledger.LedgerError, prefect_server.ServerError, runners.RunnerError) as error:
         _say(str(error))
         return 1
     except KeyboardInterrupt:
-        _say("Interrupted. What was finished is kept: run it again to go on.")
-        return _INTERRUPTED
-    if good:  # otherwise the tables are those of an earlier run
-        _show_tables()
-    return 0 if good else 1
+        _say(STOPPED)
+        return INTERRUPTED
+    if outcome.failed:  # the tables are those of an earlier run
+        return 1
+    show_tables()
+    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,30 +85,53 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _run(targets: list[str], **options: object) -> bool:
-    """Find out what is to do, without Prefect, whose server takes seconds to start, and do it."""
+def reproduce(
+    targets: Sequence[str], say: Callable[[str], object] = lambda line: None, **options: Any
+) -> Outcome:
+    """Bring the targets, and all that they need, up to date.
+
+    First it finds out what is to do, without Prefect, whose server takes seconds to start.
+
+    Args:
+        targets: stages, groups, outs or ``dvc.yaml`` files; none means ``./dvc.yaml``, as in DVC.
+        say: called with each line on how it goes, beside the view on stderr.
+        options: `workers`, `on`, `address` and `deadline` of `pipelines.flow.reproduce`.
+
+    Raises:
+        LedgerError: the graph is wrong, or another run is at work.
+        ServerError: Prefect's server did not start.
+        RunnerError: the stages cannot run there.
+        KeyboardInterrupt: it was interrupted.
+    """
+    environment.quiet(Path.cwd())
+    os.environ.setdefault("HEADWATER_PROGRESS_SECONDS", "1")  # the bars of the stages move
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from pipelines import ledger
 
     with ledger.Ledger(targets) as book:
         todo = book.todo()
         if not todo:
-            _say(f"All {len(book.stages)} stages are up to date.")
-            return True
-        _say(f"{len(todo)} of {len(book.stages)} stages may have to run.")
-        if options["on"] == "threads":
+            say(done := f"All {len(book.stages)} stages are up to date.")
+            return Outcome(len(book.stages), done, book.ended)
+        say(f"{len(todo)} of {len(book.stages)} stages may have to run.")
+        if options.get("on", "threads") == "threads":
             fresh.prepare()
         with prefect_server.server():
             from pipelines import flow  # Prefect reads its environment at import
 
             ledger.opened = book, todo
-            state = flow.reproduce(**options, return_state=True)
+            try:
+                state = flow.reproduce(targets=list(targets), **options, return_state=True)
+            finally:
+                ledger.opened = None
     if not (state.is_completed() or state.is_failed()):
         raise KeyboardInterrupt
-    _say(state.message or "")
-    return bool(state.is_completed())
+    say(state.message or "")
+    return Outcome(len(book.stages), state.message or "", book.ended, book.failed, book.not_run)
 
 
-def _show_tables() -> None:
+def show_tables() -> None:
+    """Print the tables of all settings that have results."""
     from headwater.benchmark.leaderboard import show
 
     for metrics in sorted(Path("results").glob("*/metrics.json")):

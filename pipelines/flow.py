@@ -211,6 +211,7 @@ class _Work:
     def closing_state(self) -> "State[Any]":
         """Return a state whose message counts the stages and names what failed."""
         book, failed, not_run = self._book, self._schedule.failed, self._schedule.not_run
+        book.failed, book.not_run = failed, not_run
         how = Counter(book.ended.values())
         same = len(book.stages) - len(book.ended) - len(failed) - len(not_run)
         message = f"{how['ran']} ran, {how['restored']} restored, {same} up to date"

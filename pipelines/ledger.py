@@ -41,6 +41,8 @@ class Ledger:
         stages: The targets' stages and all that these need, in the order of plain ``dvc repro``.
         known: The names of all stages of the repository.
         ended: How each stage ended that was brought up to date: ``ran`` or ``restored``.
+        failed: Why each stage failed; a run says it at its end.
+        not_run: The failed stages for lack of which each other one was not run.
 
     Args:
         targets: Stages, groups, outs or ``dvc.yaml`` files; none means ``./dvc.yaml``, as in DVC.
@@ -49,6 +51,8 @@ class Ledger:
     def __init__(self, targets: Sequence[str] = ()) -> None:
         self._targets = targets
         self.ended: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.not_run: dict[str, list[str]] = {}
         self._seen: dict[str, list[Any]] = {}
 
     def __enter__(self) -> Self:

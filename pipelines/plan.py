@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,19 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        params = load_params(Path("params.yaml"))
-        check_params(params, {path.parent.name for path in Path("settings").glob("*/dvc.yaml")})
-        names = _known(options.settings or params.benchmark, params)
-        plans = {name: plan(name, params) for name in names}
+        plans = plan_all(options.settings)
     except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 1
     if options.json:
-        found = {name: [_record(run) for run in runs] for name, runs in plans.items()}
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        sys.stdout.write(json.dumps(records(plans), indent=1) + "\n")
     else:
         show(plans, Console(highlight=False))
     return 0
+
+
+def plan_all(names: Sequence[str] = ()) -> dict[str, list[Planned]]:
+    """Return the plan of each setting; by default of those under `benchmark` in params.yaml.
+
+    Raises:
+        ValueError: params.yaml or a name is wrong.
+    """
+    params = load_params(Path("params.yaml"))
+    check_params(params, {path.parent.name for path in Path("settings").glob("*/dvc.yaml")})
+    known = _known(list(names) or params.benchmark, params)
+    return {name: plan(name, params) for name in known}
+
+
+def records(plans: Mapping[str, Iterable[Planned]]) -> dict[str, list[dict[str, object]]]:
+    """Return the figures of every run, as JSON has them."""
+    return {name: [_record(run) for run in runs] for name, runs in plans.items()}
 
 
 def plan(name: str, params: Params) -> list[Planned]:

@@ -24,6 +24,10 @@ _CODE = "artifacts/code/"  # what stage `code` makes: the sources of each stage,
 _WORDS = {"modified": "changed", "deleted": "is missing", "new": "is new"}
 
 
+class StatusError(RuntimeError):
+    """DVC cannot tell what is out of date; one line that says why."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say it; return 0 if everything is up to date, 1 if not, 2 if DVC cannot tell."""
     about = "Say what is out of date, why, and how long it takes; exit with 0 if nothing is."
@@ -31,27 +35,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="as `dvc repro` takes it")
     parser.add_argument("-v", "--verbose", action="store_true", help="name the stages that follow")
     options = parser.parse_args(arguments)
-    environment.quiet_dvc()
     say = Console(soft_wrap=True, highlight=False, markup=False).print
     try:
-        with Repo() as repo, lock_repo(repo):
-            stages = _stages(repo, options.targets or ["dvc.yaml"])
-    except DvcException as error:
-        say(" ".join(f"{error} {error.__cause__ or ''}".split()))
+        stages = look(options.targets)
+    except StatusError as error:
+        say(str(error))
         return 2
-    stale = {name: stage for name, stage in stages.items() if stage.why or stage.follows}
+    for line in lines(stages, verbose=options.verbose):
+        say(line)
+    return 1 if out_of_date(stages) else 0
+
+
+def look(targets: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the stages of the targets by address, each after what it needs.
+
+    Each has `needs`, `alone`, `why` (what changed for it) and `follows` (the stale stages before it);
+    those with neither of the last two are up to date.
+
+    Raises:
+        StatusError: DVC cannot tell.
+    """
+    environment.quiet_dvc()
+    try:
+        with Repo() as repo, lock_repo(repo):
+            return _stages(repo, targets or ["dvc.yaml"])
+    except DvcException as error:
+        raise StatusError(" ".join(f"{error} {error.__cause__ or ''}".split())) from error
+
+
+def out_of_date(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stages that changed or follow others that did."""
+    return {name: stage for name, stage in stages.items() if stage.why or stage.follows}
+
+
+def seconds_left(stages: Mapping[str, Any]) -> float:
+    """Return how long it takes to bring them up to date here, from the seconds of earlier runs."""
+    estimate = durations.Estimate(stages, durations.load(durations.PATH))
+    return estimate.left([*out_of_date(stages)], {}, environment.workers())
+
+
+def lines(stages: Mapping[str, Any], *, verbose: bool = False) -> Iterator[str]:
+    """Yield what is out of date, a line for each stage, and how long it takes in all."""
+    stale = out_of_date(stages)
     for name, stage in stale.items():
-        if stage.why or options.verbose:
+        if stage.why or verbose:
             follows = f"follows {', '.join(map(short, stage.follows))}"
-            say(f"{short(name)}: {'; '.join(stage.why) or follows}")
+            yield f"{short(name)}: {'; '.join(stage.why) or follows}"
     if not stale:
-        say("Everything is up to date.")
-        return 0
+        yield "Everything is up to date."
+        return
     slots, own = environment.workers(), sum(bool(stage.why) for stage in stale.values())
-    left = durations.Estimate(stages, durations.load(durations.PATH)).left([*stale], {}, slots)
-    time = f"about {minutes(left)} on {slots} slots (from {durations.PATH})"
-    say(f"{len(stale)} stages, {len(stale) - own} of them only follow others: {time}")
-    return 1
+    time = f"about {minutes(seconds_left(stages))} on {slots} slots (from {durations.PATH})"
+    yield f"{len(stale)} stages, {len(stale) - own} of them only follow others: {time}"
 
 
 def _stages(repo: Any, targets: Sequence[str]) -> dict[str, Any]:
