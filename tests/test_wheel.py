@@ -39,20 +39,35 @@ def _files() -> list[str]:
     return [name for name in listed.splitlines() if (ROOT / name).is_file()]
 
 
-def _pip(*words: str | Path) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
-    _run(sys.executable, "-m", "pip", *words, *quiet)
+def _build(kind: str, clone: Path, folder: Path) -> Path:
+    """Build a "wheel" or an "editable" one as pip does, with the setuptools of this environment."""
+    hook = f"import sys; from setuptools.build_meta import build_{kind} as hook; hook(sys.argv[1])"
+    _run(sys.executable, "-c", hook, folder, folder=clone)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def _install(wheel: Path, folder: Path) -> Path:
+    """Make an environment that has this wheel and nothing else, and return its Python."""
+    _run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    _run(*pip, "install", "--no-deps", "--no-index", wheel)
+    return python
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone")
     for name in _files():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
-    _pip("wheel", source, "--no-deps", "--no-build-isolation", "--wheel-dir", built)
-    (found,) = built.iterdir()
-    return found
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build("wheel", clone, tmp_path_factory.mktemp("wheel"))
 
 
 def test_it_holds_every_file_of_the_library_and_nothing_else(wheel: Path) -> None:
@@ -78,9 +93,7 @@ def test_its_version_and_that_of_the_citation_are_the_packages(wheel: Path) -> N
 
 
 def test_the_readme_runs_where_only_the_wheel_is_installed(wheel: Path, tmp_path: Path) -> None:
-    _run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    _pip("--python", python, "install", "--no-deps", "--no-index", wheel)
+    python = _install(wheel, tmp_path / "venv")
     # PyTorch and the others come from this environment. A path in a .pth file brings no other
     # .pth file with it, so that an editable install there stays unseen.
     (library,) = (tmp_path / "venv").glob("lib/python*/site-packages")
@@ -90,3 +103,9 @@ def test_the_readme_runs_where_only_the_wheel_is_installed(wheel: Path, tmp_path
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     _run(python, "-I", script, folder=elsewhere)
+
+
+def test_an_editable_install_of_a_clone_finds_the_workflow(clone: Path, tmp_path: Path) -> None:
+    python = _install(_build("editable", clone, tmp_path), tmp_path / "venv")
+    script = "import stages, pipelines, headwater; print(stages.__file__)"
+    assert _run(python, "-I", "-c", script, folder=tmp_path).startswith(str(clone))
