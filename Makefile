@@ -21,9 +21,9 @@ help: ## List the targets
 
 .venv: $(STAMP) ## Make the environment, or renew it when its versions changed
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml pipelines/pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]' -e ./pipelines
 	touch $@
 
 benchmark: $(STAMP) ## Run every stage that is out of date and show the tables; SETTINGS="NAME ..." for others

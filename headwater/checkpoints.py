@@ -1,7 +1,8 @@
-"""Checkpoints: state dicts, files and callables that load one."""
+"""Checkpoints: state dicts, files, folders of Hugging Face's Trainer, and callables that load one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,20 +11,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 Checkpoint = Mapping[str, Tensor] | str | Path | Callable[[], Mapping[str, Tensor]]
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""What a folder holds: one file, or the index of several."""
 
 
 def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tensor]:
     """Load a state dict and check that its keys and shapes are those of the model.
 
     Files that end in ``.safetensors`` are read with safetensors, all others with
-    ``torch.load(weights_only=True)``: no code in a file is ever run.
+    ``torch.load(weights_only=True)``: no code in a file is ever run. A folder holds
+    ``model.safetensors``, or its shards with an index, as Hugging Face's Trainer writes them. Of a
+    tensor that has several names in the model (tied weights) one is enough: such files hold no more.
 
     Raises:
-        FileNotFoundError: if the path does not exist.
+        FileNotFoundError: if the path does not exist, or a folder holds none of these files.
         TypeError: if it is none of these kinds.
         ValueError: if keys or shapes differ from the model's.
     """
-    state = _read(checkpoint)
+    state = _with_tied_names(_read(checkpoint), model)
     expected = model.state_dict()
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
@@ -39,17 +44,23 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
                 f"checkpoint entry {name!r} must have shape {tuple(tensor.shape)}, "
                 f"got {tuple(state[name].shape)}"
             )
-    return dict(state)
+    return state
+
+
+def _with_tied_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    names: dict[int, list[str]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    found = dict(state)
+    for tied in names.values():
+        for known in [name for name in tied if name in state][:1]:
+            found |= {name: state[known] for name in tied if name not in state}
+    return found
 
 
 def _read(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
     if isinstance(checkpoint, (str, Path)):
-        path = Path(checkpoint)
-        if not path.is_file():
-            raise FileNotFoundError(f"checkpoint {str(path)!r} must be a file, found none there")
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read_path(Path(checkpoint))
     elif callable(checkpoint):
         checkpoint = checkpoint()
     if not isinstance(checkpoint, Mapping):
@@ -58,3 +69,35 @@ def _read(checkpoint: Checkpoint) -> Mapping[str, Tensor]:
             f"got {type(checkpoint).__name__}; pass model.state_dict()"
         )
     return checkpoint
+
+
+def _read_path(path: Path) -> Mapping[str, Tensor]:
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"checkpoint {str(path)!r} must be a file or a folder, found none there"
+        )
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    if (folder / WHOLE).is_file():
+        return load_file(folder / WHOLE)
+    if not (folder / INDEX).is_file():
+        raise FileNotFoundError(
+            f"checkpoint folder {str(folder)!r} must hold {WHOLE} or {INDEX}, "
+            f"found {sorted(file.name for file in folder.iterdir())[:5]}; name the file itself"
+        )
+    shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+    state: dict[str, Tensor] = {}
+    for shard in sorted(set(shards)):
+        if not (folder / shard).is_file():
+            raise FileNotFoundError(
+                f"checkpoint folder {str(folder)!r} must hold the shard {shard!r} that its index "
+                "names, found none; copy it there"
+            )
+        state |= load_file(folder / shard)
+    return state

@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a log line now and then elsewhere.
 
+``logging.getLogger("headwater").setLevel(logging.ERROR)`` silences both, as does any level above WARNING.
 A line reads "{description}: {done} of {total}, {left:.0f} s left", or "{description}: {done}" where the
 total is not known: other programs may read it.
 """
@@ -13,9 +14,6 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import ExitStack
 from typing import TypeVar
-
-from rich import progress as bars
-from rich.console import Console
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,13 +32,18 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if not sys.stderr.isatty():
+        yield from _lines(items, description, total)
+    elif log.isEnabledFor(logging.WARNING):  # as it is unless somebody asked for less
         yield from _bar(items, description, total)
     else:
-        yield from _lines(items, description, total)
+        yield from items
 
 
 def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    from rich import progress as bars  # noqa: PLC0415 - only where a bar may be shown
+    from rich.console import Console  # noqa: PLC0415
+
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
                bars.TimeElapsedColumn(), bars.TimeRemainingColumn())  # fmt: skip
     start = time.monotonic()

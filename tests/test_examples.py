@@ -14,7 +14,7 @@ FILES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def _blocks(file: Path) -> list[tuple[int, str]]:
+def python_blocks(file: Path) -> list[tuple[int, str]]:
     """Return (line, source) of each Python block."""
     text = file.read_text(encoding="utf-8")
     return [(text[: m.start(1)].count("\n"), m.group(1)) for m in BLOCK.finditer(text)]
@@ -22,7 +22,7 @@ def _blocks(file: Path) -> list[tuple[int, str]]:
 
 def test_the_readme_shows_how_to_use_the_library() -> None:
     assert README.is_file(), "README.md is missing"
-    assert _blocks(README), "README.md must hold a ```python block"
+    assert python_blocks(README), "README.md must hold a ```python block"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_readme_shows_how_to_use_the_library() -> None:
 def test_the_examples_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__example__"}
-    for line, source in _blocks(file):
+    for line, source in python_blocks(file):
         place = f"{file.relative_to(ROOT)}:{line}"
         code = compile("\n" * line + source, place, "exec")
         with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def test_the_examples_run(file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_blocks_are_found_with_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("# Page\n\n```python\na = 1\n```\n```bash\nls\n```\n```python\nb = a\n```\n")
-    assert _blocks(file) == [(3, "a = 1\n"), (9, "b = a\n")]
+    assert python_blocks(file) == [(3, "a = 1\n"), (9, "b = a\n")]
 
 
 def test_the_smallest_example_runs() -> None:

@@ -95,6 +95,18 @@ def test_the_bar_is_drawn_on_stderr_only(monkeypatch) -> None:
     assert "gradients" in shown.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_level_above_warnings_silences_it(terminal, monkeypatch, caplog) -> None:
+    shown = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1.0)
+    monkeypatch.setenv("HEADWATER_PROGRESS_SECONDS", "0")
+    with caplog.at_level(logging.ERROR, logger="headwater"):
+        assert list(track(range(3), "gradients")) == [0, 1, 2]
+    assert shown.getvalue() == ""
+    assert not caplog.messages
+
+
 def test_an_error_in_the_loop_passes_through() -> None:
     with pytest.raises(ZeroDivisionError):
         for i in track([1, 0], "work"):

@@ -121,7 +121,7 @@ def test_wrong_shapes_are_refused(problem) -> None:
 
 
 def test_a_missing_file_is_refused(problem, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="must be a file, found none"):
+    with pytest.raises(FileNotFoundError, match="must be a file or a folder, found none"):
         load_checkpoint(tmp_path / "no.pt", problem.model)
 
 
