@@ -14,7 +14,7 @@ MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 # How many processes run tests side by side; each computes on one core.
 TEST_PROCESSES ?= 2
 
-.PHONY: help .venv benchmark plan status smoke results speed workflow-speed peers-parity dag test lint format clean
+.PHONY: help .venv benchmark plan status smoke results speed workflow-speed peers-parity dag docs test lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
@@ -23,7 +23,7 @@ help: ## List the targets
 
 $(STAMP): pyproject.toml pipelines/pyproject.toml constraints.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test]' -e ./pipelines
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,test,docs]' -e ./pipelines
 	touch $@
 
 benchmark: $(STAMP) ## Run every stage that is out of date and show the tables; SETTINGS="NAME ..." for others
@@ -38,8 +38,8 @@ status: $(STAMP) ## Say what is out of date and why, and what it will cost; SETT
 smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
 	HEADWATER_DATA_MIRROR='$(MIRROR)' $(BIN)/python -m tests.smoke
 
-results: $(STAMP) ## Copy the tables of results/ into the README
-	$(BIN)/python results/readme.py
+results: $(STAMP) ## Copy the tables of results/ into the README and the documentation
+	$(BIN)/python results/pages.py
 
 speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about an hour)
 	$(BIN)/python -m benchmarks.engine
@@ -53,6 +53,9 @@ peers-parity: $(STAMP) ## Check our numbers against other libraries' (1 minute, 
 
 dag: $(STAMP) ## Draw the stage graph
 	$(BIN)/python -m dvc dag
+
+docs: $(STAMP) ## Build the documentation as a site, build/site/index.html
+	$(BIN)/python -m mkdocs build
 
 test: lint ## Lint, types, import contracts, then all tests
 	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal

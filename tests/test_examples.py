@@ -28,8 +28,12 @@ def test_the_readme_shows_how_to_use_the_library() -> None:
 @pytest.mark.parametrize(
     "file", [f for f in FILES if f.is_file()], ids=lambda f: str(f.relative_to(ROOT))
 )
-def test_the_examples_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirror: Path
+) -> None:
+    monkeypatch.setenv("HEADWATER_DATA_MIRROR", str(mirror))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")  # as in the root of the repository
     namespace: dict[str, object] = {"__name__": "__example__"}
     for line, source in python_blocks(file):
         place = f"{file.relative_to(ROOT)}:{line}"

@@ -11,12 +11,12 @@ from tests.architecture.imports import ROOT
 BOARDS = sorted(ROOT.glob("results/*/leaderboard.md"))
 
 
-def test_the_readme_shows_the_committed_results():
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "results" / "readme.py")
+def test_the_pages_show_the_committed_results():
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "results" / "pages.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    readme = (ROOT / "README.md").read_text()
-    assert tool.with_results(readme, tool.summaries(ROOT)) == readme, "run `make results`"
+    for page in tool.PAGES:
+        assert tool.written(ROOT, page) == (ROOT / page).read_text(), f"{page}: run `make results`"
 
 
 def test_the_leaderboards_are_those_of_the_committed_metrics():
@@ -32,6 +32,6 @@ def test_the_readme_names_every_attributor():
 
 
 def test_links_in_the_documentation_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
