@@ -112,7 +112,8 @@ class Attributor(Method):
             if out is not None:
                 raise ValueError("out must not be given with per_token, got both; drop one")
             return token_scores(self, self.capture, self._sources, self._states, tests, per_token)
-        sources = [source.with_tests(tests) for source in self._sources]
+        meets = data.n if self.one_pass else 0
+        sources = [source.with_tests(tests, meets=meets) for source in self._sources]
         self.capture([source.test_gradients for source in sources], "test gradients")
         write = partial(solve_into, self, sources=sources, states=self._states)
         return written(write, (data.n, tests.n), path)

@@ -35,8 +35,8 @@ class GradDot(GradientAttributor):
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
-        for rows, train, tests in _pairs(source):
-            yield rows, -torch.cat([train.inner(test) for test in tests], 1)
+        for rows, _, products in _products(source):
+            yield rows, products.neg_()
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return ‖∇ℓ_i‖²."""
@@ -81,8 +81,7 @@ class GradCos(GradientAttributor):
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield minus the cosines."""
         columns = torch.cat([_inverse_norms(test) for test in source.test_blocks()])
-        for rows, train, tests in _pairs(source):
-            products = torch.cat([train.inner(test) for test in tests], 1)
+        for rows, train, products in _products(source):
             yield rows, -products * _inverse_norms(train)[:, None] * columns
 
     def solved_width(self, source: GradientSource) -> int:
@@ -95,12 +94,18 @@ class GradCos(GradientAttributor):
         return torch.cat(parts).to(torch.float64)
 
 
-def _pairs(source: GradientSource) -> Iterator[tuple[slice, Gradients, list[Gradients]]]:
-    """Yield blocks of training samples, which they are, and all tests; each is formed once, if at all."""
+def _products(source: GradientSource) -> Iterator[tuple[slice, Gradients, Tensor]]:
+    """Yield blocks of training samples, which they are, and their products with all test samples.
+
+    What is cheaper formed is formed once, and let go before the next block is captured.
+    """
     tests = [block.formed_for(source.n) for block in source.test_blocks()]
     m = sum(map(len, tests))
     for rows, train in source.numbered_blocks(m):
-        yield rows, train.formed_for(m), tests
+        formed = train.formed_for(m)
+        products = torch.cat([formed.inner(test) for test in tests], 1)
+        del formed
+        yield rows, train, products
 
 
 def _formed_width(source: GradientSource) -> int:

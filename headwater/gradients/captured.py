@@ -28,8 +28,9 @@ class CapturedGradients:
         data: LoadedData,
         allowance: Allowance,
         once: bool = False,
+        joined: bool = False,
     ) -> None:
-        self.capture, self.data, self._once = capture, data, once
+        self.capture, self.data, self._once, self._joined = capture, data, once, joined
         self.keeps_factors = True
         """Whether all that is kept are gradients as captured, none formed from factors."""
         self._represent, self._allowance = represent, allowance
@@ -81,7 +82,7 @@ class CapturedGradients:
     def start(self) -> None:
         """Forget what was captured of a pass that did not come to its end."""
         self._pieces = Pieces(self.capture, self._allowance)
-        self._blocks = GradientBlocks(self._allowance)
+        self._blocks = GradientBlocks(self._allowance, self._joined)
 
     def add(self, batch: Batch) -> None:
         """Capture the gradients of the next batch."""

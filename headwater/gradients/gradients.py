@@ -158,7 +158,8 @@ class Gradients:
     def formed_for(self, count: int) -> Gradients:
         """Return them with what is cheaper formed, once, where each meets `count` gradients."""
         terms = [t.formed() if t.cheaper_formed(count) else t for t in self.terms]
-        return Gradients(self.scheme, terms, self.values)
+        same = all(new is old for new, old in zip(terms, self.terms, strict=True))
+        return self if same else Gradients(self.scheme, terms, self.values)
 
     def width_for(self, count: int) -> int:
         """Return how many numbers `formed_for` forms per sample."""

@@ -143,13 +143,22 @@ class CapturedSource(GradientSource):
         self._test_gradients: CapturedGradients | None = None
 
     def _of(
-        self, capture: GradientCapture, data: LoadedData, once: bool = False
+        self, capture: GradientCapture, data: LoadedData, once: bool = False, meets: int = 0
     ) -> CapturedGradients:
-        represent, index, allowance = self._represent, self.index, self._allowance
-        return CapturedGradients(capture, lambda g: represent(g, index), data, allowance, once)
+        represent, index = self._represent, self.index
 
-    def with_tests(self, batches: Iterable[Batch], target: SampleFunction | None = None) -> Self:
-        """Return the same source with test samples, whose target is the task's by default."""
+        def kept(gradients: Gradients) -> Gradients:
+            return represent(gradients, index).formed_for(meets)
+
+        return CapturedGradients(capture, kept, data, self._allowance, once, joined=meets > 0)
+
+    def with_tests(
+        self, batches: Iterable[Batch], target: SampleFunction | None = None, meets: int = 0
+    ) -> Self:
+        """Return the same source with test samples, whose target is the task's by default.
+
+        Their gradients are kept as products with `meets` others need them.
+        """
         target = self.task.target if target is None else target
         data = LoadedData.of(batches, "test batches", self.task.memory_budget // 4)
         capture = self.gradients.capture
@@ -157,7 +166,7 @@ class CapturedSource(GradientSource):
             capture = GradientCapture(self.model, target)
         tested = copy.copy(self)
         tested._tests, tested._test_batches = None, data
-        tested._test_gradients = self._of(capture, data)
+        tested._test_gradients = self._of(capture, data, meets=meets)
         return tested
 
     @property

@@ -38,14 +38,15 @@ class Allowance:
 class GradientBlocks:
     """Gradients in the order in which they are added, in blocks of a size that suits products.
 
-    Small batches are joined, large ones are cut. What exceeds the allowance is written to a folder
+    Small batches are joined, large ones are cut; `joined`, there are as few as the allowance takes, for
+    gradients that meet many others block by block. What exceeds the allowance is written to a folder
     of its own in the system's place for temporary files, which goes when this object does; what is
     read back is the same to the bit.
     """
 
-    def __init__(self, allowance: Allowance) -> None:
+    def __init__(self, allowance: Allowance, joined: bool = False) -> None:
         self.held = self.nbytes = 0  # bytes of gradients: in memory, and wherever they are
-        self._allowance = allowance
+        self._allowance, self._joined = allowance, joined
         self._folder: Path | None = None
         self._pending = _Pending()
         self._values: list[Tensor] = []
@@ -85,22 +86,26 @@ class GradientBlocks:
             first += len(values)
 
     def _rows(self, gradients: Gradients) -> int:
-        return self._allowance.rows(_width(gradients), gradients.device, gradients.dtype.itemsize)
+        width, size = _width(gradients), gradients.dtype.itemsize
+        if self._joined:
+            return max(1, self._allowance.limit // (width * size))
+        return self._allowance.rows(width, gradients.device, size)
 
     def close(self) -> None:
         """Make blocks of what is pending."""
         if not self._pending.blocks:
             return
+        several = len(self._pending.blocks) > 1
         joined, self._pending = concatenate(self._pending.blocks), _Pending()
         count = -(-len(joined) // self._rows(joined))
         step = -(-len(joined) // count)  # equal parts: no small block is left over
         for start in range(0, len(joined), step):
-            self._keep(joined[start : start + step])
+            self._keep(joined[start : start + step], own=several and count == 1)
 
-    def _keep(self, block: Gradients) -> None:
+    def _keep(self, block: Gradients, own: bool) -> None:
         # Copies: no memory of the loader's, and for every tensor memory of its own as it has when it
         # is read back. Products of tensors that are aligned otherwise may have other last bits.
-        tensors = {name: _copy(tensor) for name, tensor in block.tensors().items()}
+        tensors = {name: t if own else _copy(t) for name, t in block.tensors().items()}
         size = sum(tensor.nbytes for tensor in tensors.values())
         like = from_json(to_json(block))  # which holds no memory of the block's
         self._values.append(tensors["values"])
