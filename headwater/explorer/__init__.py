@@ -1,4 +1,4 @@
-"""The influence explorer: scores, samples and what the scores are worth, as one page that opens anywhere."""
+"""The influence explorer: scores, samples and what the scores are worth, as one page."""
 
 from headwater.explorer.evidence import Evidence, Suspects, TokenScores
 from headwater.explorer.explore import explore

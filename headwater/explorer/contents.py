@@ -93,7 +93,7 @@ class Contents:
     def _alike(
         self, shown: NDArray[np.int64], place: NDArray[np.int64]
     ) -> dict[int, list[list[float]]]:
-        """Return, by place in the page, the samples there that each could be exchanged for, with cosines."""
+        """Return, by place in the page, what each could be exchanged for there, with cosines."""
         found = {}
         for row, others in zip(shown, self.similarity.alike(shown, ALIKE, MOST_ALIKE), strict=True):
             kept = [
@@ -143,8 +143,8 @@ class Contents:
         if self.suspects is None:
             return {}
         found, lengths = {}, set()
-        for name, values in self.suspects.self_influence.items():
-            values = np.asarray(values)
+        for name, given in self.suspects.self_influence.items():
+            values = np.asarray(given)
             found[name] = np.argsort(-values, kind="stable")[:MOST_SUSPECTS].astype(np.int64)
             lengths.add(len(values))
         n = max(lengths, default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,8 @@ class Evidence:
         lds: linear datamodeling score.
         ceiling: noise ceiling of the LDS, what perfect scores would reach.
         models: how many models the scores come from.
-        removal: how much the loss of test samples rises when their top training samples are left out: points
-            with share (of the training samples), value, low and high.
+        removal: how much the loss of test samples rises without their top training samples: points with
+            share (of the training samples), value, low and high.
         random: the same for random samples.
     """
 
@@ -87,6 +88,6 @@ def _point(found: Mapping[str, float]) -> dict[str, float | None]:
 
 def _number(value: Any) -> float | None:
     """Return a number that JSON has; NaN, an interval without bootstrap, is None."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return None
     return round(float(value), 6)

@@ -46,8 +46,8 @@ def explore(
 
     Args:
         scores: of one method, or of several with different names, the one to show first first.
-        train: a `Split` of the training samples, or (samples, labels, predictions, losses), labels and what
-            follows optional.
+        train: a `Split` of the training samples, or (samples, labels, predictions, losses), of which
+            samples are enough.
         test: the same of the test samples.
         path: of the page.
         title: of the page; default: the setting of the scores.
@@ -91,8 +91,8 @@ def explore(
             break
     else:
         raise ValueError(
-            f"the page must have at most {limit:,} bytes, got {len(text):,} with {KEEP[-1]} samples of each "
-            "list: pass fewer methods or test samples"
+            f"the page must have at most {limit:,} bytes, got {len(text):,} with {KEEP[-1]} samples a list: "
+            "pass fewer methods or test samples"
         )
     page.write_text(text, encoding="utf-8")
     if lines is not None:

@@ -122,7 +122,7 @@ class Lists:
         return np.round(100 * agree / len(models)).astype(np.uint8)
 
     def groups(self, labels: NDArray[np.int64], n_classes: int) -> NDArray[np.float32]:
-        """Return how much each class helps each test sample in all, (n_test, n_classes), positive = better."""
+        """Return how much each class helps each test sample in all, (n_test, n_classes)."""
         members = np.zeros((n_classes, len(labels)), np.float32)
         members[labels, np.arange(len(labels))] = 1
         return self.scores.sign * (members @ self.scores.values).T

@@ -60,7 +60,7 @@ class Split:
                 )
 
     def record(self, rows: NDArray[np.int64], classes: list[str] | None) -> dict[str, Any]:
-        """Return labels (places in classes), predictions and losses of some samples, None where unknown."""
+        """Return labels and predictions (places in classes) and losses, None where unknown."""
         return {
             "labels": places(self.labels, rows, classes),
             "predictions": places(self.predictions, rows, classes),

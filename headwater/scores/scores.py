@@ -32,7 +32,7 @@ class Scores:
     Args:
         values: (n_train, n_test), a tensor, array or memory map.
         method: what made them, such as "ek-fac".
-        function: what was explained: loss, margin, logit or log_probability; any other name with `helpful`.
+        function: what was explained: loss, margin, logit, log_probability; any other with `helpful`.
         setting: the data and model.
         train_ids: names of the training samples, in order; default: their numbers.
         test_ids: names of the test samples, in order; default: their numbers.
@@ -41,8 +41,8 @@ class Scores:
         thumbnails: what notebooks show of each training sample: images or texts, in order.
 
     Raises:
-        ValueError: If shapes or numbers of names do not match, a score is not finite, or nobody said which
-            way an unknown function is helpful.
+        ValueError: If shapes or numbers of names do not match, a score is not finite, or nobody said
+            which way an unknown function is helpful.
 
     Example:
         >>> scores = Scores([[-2.0, 0.1], [1.0, 0.0], [-0.5, 0.3]], method="grad-dot")
@@ -81,7 +81,7 @@ class Scores:
         return -1 if self.helpful == "lower" else 1
 
     def help(self, j: int) -> NDArray[np.float32]:
-        """Return how much each training sample helps test sample j, (n_train,): scores, positive = better."""
+        """Return how much each training sample helps test sample j, (n_train,): positive = better."""
         if not -self.shape[1] <= j < self.shape[1]:
             raise ValueError(
                 f"j must name one of {self.shape[1]} test samples, got {j}: use 0 … n-1"
@@ -89,7 +89,7 @@ class Scores:
         return self.sign * np.asarray(self.values[:, j], dtype=np.float32)
 
     def top(self, j: int, k: int = 10) -> Explanation:
-        """Return the k strongest proponents and opponents of test sample j; fewer where fewer help or harm.
+        """Return the k strongest proponents and opponents of test sample j, or as many as there are.
 
         Args:
             j: the place of the test sample.
@@ -122,7 +122,7 @@ class Scores:
         return self._explanation(j, *sides)
 
     def strongest(self, j: int, side: Literal[1, -1] | int, k: int) -> NDArray[np.int64]:
-        """Return the rows that help (1) or harm (-1) test sample j most, the strongest first, at most k."""
+        """Return at most k rows that help (1) or harm (-1) test sample j, the strongest first."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}: ask for some samples")
         pull = side * self.help(j)
@@ -132,7 +132,7 @@ class Scores:
         return rows[pull[rows] > 0].astype(np.int64)
 
     def similarity(self, given: Similarity | ArrayLike | None = None) -> Similarity:
-        """Return what was given as a `Similarity` of the training samples; nothing: by the rows of scores."""
+        """Return what was given as a `Similarity`; where nothing was, that of the rows of scores."""
         if given is None:
             return Similarity.of_vectors(self.values)
         found = given if isinstance(given, Similarity) else Similarity.of_gram(given)
@@ -144,7 +144,7 @@ class Scores:
         return found
 
     def plot(self, j: int, k: int = 10) -> Any:
-        """Draw the strongest proponents and opponents of test sample j as bars; return matplotlib's axes."""
+        """Draw proponents and opponents of test sample j as bars; return matplotlib's axes."""
         from headwater.scores.plots import draw_bars  # noqa: PLC0415 - matplotlib is optional
 
         return draw_bars(self.top(j, k))

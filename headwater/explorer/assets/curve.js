@@ -14,7 +14,7 @@ export function curve(points, random, name) {
   const text = points.map((p) => `without ${percent(p.share)} the loss changes by ${signed(p.value)}`).join("; ");
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curve", role: "img", "aria-label": `Removal curve of ${name}: ${text}` });
   drawing.append(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - 6, y1: y(0), y2: y(0) }));
-  for (const value of new Set([low, 0, high])) {
+  for (const value of [low, 0, high].filter((tick) => !tick || Math.abs(tick) > 0.15 * (high - low))) {
     drawing.append(svg("text", { x: LEFT - 5, y: y(value) + 4, "text-anchor": "end", text: signed(Number(value.toPrecision(2))) }));
   }
   for (const { share } of points) {

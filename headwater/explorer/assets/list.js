@@ -36,7 +36,7 @@ function card(data, method, test, side, entry, largest) {
     })),
   );
   if (entry.stability !== null) {
-    item.append(el("span", { class: "soft", text: `stable in ${entry.stability} %`, title: "models of the ensemble that rank it about as high" }));
+    item.append(el("span", { class: "soft", text: `${entry.stability} % stable`, title: "models of the ensemble that rank it about as high" }));
   }
   if (train.predictions && data.isWrong(train, place)) {
     item.append(el("span", { class: "wrong small", text: `predicted ${data.prediction(train, place)}` }));
