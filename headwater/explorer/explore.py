@@ -91,8 +91,8 @@ def explore(
             break
     else:
         raise ValueError(
-            f"the page must have at most {limit:,} bytes, got {len(text):,} with {KEEP[-1]} samples a list: "
-            "pass fewer methods or test samples"
+            f"the page must have at most {limit:,} bytes, got {len(text):,} with {KEEP[-1]} samples a "
+            "list: pass fewer methods or test samples"
         )
     page.write_text(text, encoding="utf-8")
     if lines is not None:
