@@ -45,6 +45,11 @@ class Music:
         notes = self._pieces[row]
         first = min((start for start, *_ in notes), default=0.0)
         return [
-            [round(100 * (start - first)), max(1, round(100 * (end - start))), pitch, velocity]
+            [
+                round(100 * (start - first)),
+                max(1, round(100 * (end - start))),
+                int(pitch),
+                int(velocity),
+            ]
             for start, end, pitch, velocity in notes
         ]
