@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from headwater.benchmark.settings import get_setting
 from stages.explore import ExploreRow, best_methods, main
+from stages.problem import save_state
 from tests.explorer.test_explore import contents
 
 
@@ -24,7 +25,7 @@ def made(folder, setting, inputs, labels):
     noisy["flipped"] = torch.arange(8) == 3
     save_file(noisy, folder / "data/noisy/train.safetensors")
     (folder / "models").mkdir()
-    save_file(get_setting(setting).make_model().state_dict(), folder / "models/0.safetensors")
+    save_state(folder / "models/0.safetensors", get_setting(setting).make_model().state_dict())
     record = {"families": {"ensemble": [{"file": "0.safetensors"}]}}
     (folder / "models/record.json").write_text(json.dumps(record))
     estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
