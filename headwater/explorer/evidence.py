@@ -57,9 +57,9 @@ class Suspects:
     """
 
     self_influence: Mapping[str, ArrayLike]
-    labels: Sequence[Any] | None = None
-    flipped: Sequence[bool] | None = None
-    predictions: Sequence[Any] | None = None
+    labels: Any = None
+    flipped: Any = None
+    predictions: Any = None
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ class Split:
     """
 
     samples: Any
-    labels: Sequence[Any] | None = None
-    predictions: Sequence[Any] | None = None
-    losses: Sequence[float] | None = None
+    labels: Any = None
+    predictions: Any = None
+    losses: Any = None
 
     @classmethod
     def of(cls, given: Any) -> Split:
