@@ -92,7 +92,7 @@ class Lists:
             "diverse": files.add_array(f"{prefix}.diverse", self.diverse),
         }
 
-    def stability(self, per_model: ArrayLike | Sequence[Any]) -> NDArray[np.uint8]:
+    def stability(self, per_model: Sequence[ArrayLike]) -> NDArray[np.uint8]:
         """Return how many percent of the models rank each listed sample about as high, (n_test, 2, k).
 
         About as high is within twice its rank here, or among the first ten.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from headwater.explorer.lists import Lists
 from headwater.explorer.split import Split
@@ -27,7 +28,7 @@ def save_viewer_lines(
     values = lists.scores.sign * lists.values
     with open(path, "w", encoding="utf-8") as file:
         for j, listed in enumerate(lists.rows):
-            line = {
+            line: dict[str, Any] = {
                 "example_id": str(lists.scores.test_ids[j]),
                 "query_set": lists.scores.setting,
                 "inputs_plaintext": test.kind.describe(j),

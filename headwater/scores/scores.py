@@ -195,12 +195,12 @@ class Scores:
         return f"<div><code>{_escaped(repr(self))}</code>{first}</div>"
 
     def _explanation(self, j: int, *sides: NDArray[np.int64]) -> Explanation:
-        rankings = [
+        proponents, opponents = (
             Ranking(rows, [self.train_ids[i] for i in rows], np.asarray(self.values[rows, j]))
             for rows in sides
-        ]
+        )
         return Explanation(
-            self.test_ids[j], self.method, self.function, *rankings, thumbnails=self.thumbnails
+            self.test_ids[j], self.method, self.function, proponents, opponents, self.thumbnails
         )
 
 
