@@ -10,12 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headwater.explorer import explore as explore
+    from headwater.scores import Scores as Scores
     from headwater.task import AttributionTask as AttributionTask
 
 __version__ = "0.1.0"
-__all__ = ["AttributionTask", "__version__"]
+__all__ = ["AttributionTask", "Scores", "__version__", "explore"]
 
-_HOMES = {"AttributionTask": "headwater.task"}
+_HOMES = {
+    "AttributionTask": "headwater.task",
+    "Scores": "headwater.scores",
+    "explore": "headwater.explorer",
+}
 
 
 def __getattr__(name: str) -> Any:

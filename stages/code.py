@@ -28,7 +28,7 @@ from stages.recipes import classes, takes
 from stages.task import projection_class
 
 SHARED = ("stages.__main__", "stages.contract")
-PLAIN = ("data", "train", "retrain", "truth", "removal")
+PLAIN = ("data", "train", "retrain", "truth", "removal", "explore")
 """The stages of a setting that run no method."""
 
 
@@ -110,7 +110,9 @@ def fingerprint(modules: Iterable[str], sources: Iterable[Path]) -> Mapping[str,
                 f"{module} must lie in a folder that stage code watches ({', '.join(sorted(roots))}), "
                 f"got {path}; add {top} to the deps and the --sources of code in dvc.yaml"
             )
-        found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        assets = sorted(path.parent.glob("assets/*")) if path.name == "__init__.py" else []
+        for file in (path, *assets):  # what a package ships beside its modules belongs to it
+            found[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         parts = module.split(".")
         todo += [".".join(parts[:i]) for i in range(1, len(parts))]  # packages run first
         todo += imports(module)

@@ -30,7 +30,7 @@ __all__ = ["NAMES", "Clock", "StageError", "call"]
 
 NAMES = (
     "code", "data", "train", "retrain", "truth", "gradients", "solve", "score", "removal", "evaluate",
-    "report", "summary",
+    "report", "explore", "summary",
 )  # fmt: skip
 log = logging.getLogger("stage")
 _EXPECTED = (ValueError, ArithmeticError, OSError, MemoryError, TypeError, ImportError)

@@ -21,7 +21,7 @@ def root(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["data", "train", "gradients", "solve", "score", "evaluate", "report"]
+    "name", ["data", "train", "gradients", "solve", "score", "evaluate", "report", "explore"]
 )
 def test_the_closure_is_that_of_another_reader_of_imports(name):
     found = {path for path in fingerprint([f"stages.{name}"], SOURCES) if path.endswith(".py")}
@@ -38,7 +38,7 @@ def test_all_that_a_stage_has_imported_is_in_its_closure():
         "files = [getattr(m, '__file__', None) for m in list(sys.modules.values())]\n"
         "print(json.dumps([file for file in files if file]))"
     )
-    for name in ("data", "train", "truth", "evaluate", "report"):
+    for name in ("data", "train", "truth", "evaluate", "report", "explore"):
         done = subprocess.run(
             [sys.executable, "-c", script.format(name)], capture_output=True, text=True, check=True
         )

@@ -57,9 +57,10 @@ def test_editing_one_method_and_plain_dvc_runs_only_its_own_stages(workspace):
         "removal",
         "evaluate",
         "report",
+        "explore",
         "summary@mnist-lr",
     }
-    assert changed(before, workspace.locked()) == {*own, "evaluate"}
+    assert changed(before, workspace.locked()) == {*own, "evaluate", "explore"}
     assert metrics(workspace, "gauss-newton-2")["damping"] == 0.02
 
 
@@ -142,7 +143,8 @@ def test_a_new_test_set_retrains_nothing(workspace):
         ("headwater/solvers/explicit.py", {"solve", "score"}),
         ("headwater/benchmark/models/logistic_regression.py",
          {"data", "train", "retrain", "truth", "gradients", "test_gradients", "solve", "score",
-          "removal"}),
+          "removal", "explore"}),
+        ("headwater/explorer/assets/list.js", {"explore"}),
         ("headwater/benchmark/figures.py", {"report"}),
     ],
 )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Text, as sequences of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwater.pages import Files
+
+__all__ = ["Text"]
+
+
+class Text:
+    """Texts, each a string or its tokens as strings; tokens can be linked by scores of their own.
+
+    Args:
+        samples: strings, or sequences of strings.
+    """
+
+    name = "text"
+
+    def __init__(self, samples: Sequence[str] | Sequence[Sequence[str]]) -> None:
+        self._samples = samples
+
+    @classmethod
+    def of_tokens(cls, tokens: Any, decode: Callable[[int], str]) -> Text:
+        """Take numbers of tokens (n, T), and what each is as text.
+
+        Args:
+            tokens: a tensor or array, or sequences of different lengths.
+            decode: such as `lambda i: tokenizer.decode([i])`.
+        """
+        known: dict[int, str] = {}
+
+        def text(token: int) -> str:
+            if token not in known:
+                known[token] = decode(token)
+            return known[token]
+
+        return cls([[text(int(token)) for token in sample] for sample in tokens])
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def pack(self, rows: NDArray[np.int64], files: Files, prefix: str) -> dict[str, Any]:
+        """Return the tokens that occur, and of each sample their places in that list."""
+        places: dict[str, int] = {}
+        samples = [
+            [places.setdefault(token, len(places)) for token in self._tokens(int(row))]
+            for row in rows
+        ]
+        record = {"vocabulary": list(places), "samples": samples}
+        return {"file": files.add_record(f"{prefix}.text", record)}
+
+    def describe(self, row: int) -> str:
+        """Return the text."""
+        return "".join(self._tokens(row))
+
+    def _tokens(self, row: int) -> Sequence[str]:
+        sample = self._samples[row]
+        return [sample] if isinstance(sample, str) else sample
