@@ -17,6 +17,7 @@ def made(tmp_path_factory):
     """A workspace in which the command line has made everything; nobody changes what is in it."""
     workspace = Workspace.make(tmp_path_factory.mktemp("cli") / "made")
     workspace.shown = workspace.run("pipelines.cli", "run", "--json")
+    workspace.run("pipelines.cli", "run", "mnist-lr")  # its explorer as well
     return workspace
 
 
@@ -30,11 +31,12 @@ def changed(made, tmp_path):
 def ask(made, monkeypatch):
     """Call the command line in the workspace, or in a folder; return its exit code and output."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("COLUMNS", "160")
 
     def call(*arguments, folder=made.folder):
         monkeypatch.chdir(folder)
+        # Known already, the folder is not put before this project: its modules would stay loaded.
+        monkeypatch.setattr(sys, "path", [*sys.path, str(folder)])
         found = CliRunner().invoke(app, [str(argument) for argument in arguments])
         text = found.stdout
         return SimpleNamespace(

@@ -53,7 +53,7 @@ def test_every_command_has_json_and_debug_and_says_its_exit_codes(ask, command, 
 
 
 def test_the_script_is_this_app():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pipelines/pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"headwater": "pipelines.cli:app"}
 
 
