@@ -62,7 +62,9 @@ def revision(name: str) -> Any:
     """
     environment.quiet_dvc()
     try:
-        return DVCFileSystem(rev=name)
+        files = DVCFileSystem(rev=name)
+        files.ls("/", detail=False)  # it looks for the revision only when it is asked for something
+        return files
     except (SCMError, DvcException) as error:
         raise RepositoryError(
             f"{name!r} must be a folder of results or a git revision, got neither: correct it ({error})"
