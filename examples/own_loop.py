@@ -19,7 +19,7 @@ from headwater.benchmark.settings.setting import Setting
 from headwater.benchmark.training import train_model
 from headwater.curvature import MarginGaussNewton
 from headwater.metrics import linear_datamodeling_score, noise_ceiling
-from headwater.solvers import Woodbury
+from headwater.solvers import Relative, Woodbury
 from headwater.targets import cross_entropy, margin
 
 
@@ -66,7 +66,7 @@ if __name__ == "__main__":
 
     checkpoints = [train_model(SETTING, x, y, seed)[0].state for seed in range(3)]
     task = AttributionTask(make_model(), cross_entropy, target=margin, checkpoints=checkpoints)
-    solver = Woodbury(damping="auto")
+    solver = Woodbury(damping=Relative(3))
     attributors = {
         "gradient dot products": GradDot(task),
         "influence functions": InfluenceFunction(task, solver, MarginGaussNewton()),

@@ -47,10 +47,10 @@ class TwoOptimizers(Classifier):
         return [torch.optim.SGD(self.parameters(), lr=0.8) for _ in range(2)]
 
 
-def _fit(folder, module) -> None:
+def _fit(folder, module, accumulated=2) -> None:
     data = TensorDataset(torch.randn(12, 4), torch.randint(3, (12,)))
     trainer = Trainer(
-        max_epochs=2, accumulate_grad_batches=2, accelerator="cpu", logger=False,
+        max_epochs=2, accumulate_grad_batches=accumulated, accelerator="cpu", logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[LightningRecorder(folder, every=2)],
     )  # fmt: skip
@@ -73,4 +73,4 @@ def test_checkpoints_are_recorded_with_the_rate_of_their_step(tmp_path) -> None:
 
 def test_several_optimizers_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="needs one optimizer, got 2"):
-        _fit(tmp_path, TwoOptimizers())
+        _fit(tmp_path, TwoOptimizers(), accumulated=1)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
@@ -53,7 +53,7 @@ def test_tied_weights_are_written_once_and_read_under_both_names(tmp_path) -> No
     model = nn.ModuleDict({"embedding": nn.Embedding(7, 4), "head": nn.Linear(4, 7, bias=False)})
     model["head"].weight = model["embedding"].weight
     path = CheckpointRecorder(tmp_path, every=1).record(model, step=3, learning_rate=1e-3)
-    assert path.stat().st_size < 2 * 7 * 4 * 4
+    assert len(load_file(path)) == 1
     task = AttributionTask(model, targets.cross_entropy, checkpoints=[path])
     assert torch.equal(next(iter(task.bind().parameters.values())), model["head"].weight)
 
