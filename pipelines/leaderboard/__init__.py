@@ -1,1 +1,0 @@
-"""The leaderboard page: all settings, methods and costs in one HTML file."""
