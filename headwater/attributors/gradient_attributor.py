@@ -30,9 +30,6 @@ class GradientAttributor(Attributor):
         """Whether it works on gradients that are projected already, as a store may hold them."""
         return True
 
-    one_pass = False
-    """Whether it goes over the training gradients once, and over the test gradients block by block."""
-
     def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
         """Return the gradients in the form this method works on; default: as captured."""
         return gradients

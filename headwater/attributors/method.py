@@ -33,7 +33,7 @@ class Method(ABC):
         self.task = task
 
     one_pass = False
-    """Whether it goes over the gradients of test samples block by block, and never joins them."""
+    """Whether it goes over the training gradients once, and over the test gradients block by block."""
 
     def check(self, source: GradientSource, batch: Batch) -> None:  # noqa: B027 - optional
         """Raise ValueError if the task does not fit the method, seen on one training batch."""

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.benchmark.removal.design import SIGNS, most_helpful
+from headwater.benchmark.removal.design import most_helpful
+from headwater.helpful import SIGNS
 
 __all__ = ["Ends", "both_ends", "ends", "helpfulness"]
 

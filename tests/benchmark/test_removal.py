@@ -11,7 +11,6 @@ from headwater import AttributionTask, targets
 from headwater.attributors import GradDot
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.removal.design import (
-    SIGNS,
     flip_share,
     most_helpful,
     next_count,
@@ -22,6 +21,7 @@ from headwater.benchmark.retraining.evaluation import evaluate_targets, predicts
 from headwater.benchmark.settings import get_setting
 from headwater.benchmark.settings.setting import Setting
 from headwater.benchmark.training import train_model
+from headwater.helpful import SIGNS
 
 
 def test_every_target_of_our_settings_has_a_sign_and_it_is_that_of_better_predictions():

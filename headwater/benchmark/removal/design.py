@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIGNS", "flip_share", "most_helpful", "next_count", "without_first"]
+from headwater.helpful import SIGNS
 
-SIGNS = {"loss": -1, "margin": 1, "logit": 1, "log_probability": 1}
-"""Which way a function of a setting's targets moves when a prediction gets better."""
+__all__ = ["flip_share", "most_helpful", "next_count", "without_first"]
 
 
 def most_helpful(scores: NDArray[Any], function: str) -> NDArray[np.intp]:

@@ -17,7 +17,6 @@ def made(tmp_path_factory):
     """A workspace in which the command line has made everything; nobody changes what is in it."""
     workspace = Workspace.make(tmp_path_factory.mktemp("cli") / "made")
     workspace.shown = workspace.run("pipelines.cli", "run", "--json")
-    workspace.run("pipelines.cli", "run", "mnist-lr")  # its explorer as well
     return workspace
 
 
