@@ -127,9 +127,9 @@ class Ledger:
             seen = self._seen.pop(name, None)
             if seen is not None and seen != [dependency.hash_info for dependency in node.deps]:
                 raise LedgerError("what it reads was edited while it ran: run it again")
+            node.commit()  # first: an entry of the run-cache says that its outs are in the cache
             if all(out.use_cache or out.is_metric or out.is_plot for out in node.outs):
                 self._repo.stage_cache.save(node)
-            node.commit()
         self.ended[name] = how
 
     def _flush(self) -> None:

@@ -33,6 +33,8 @@ def workspace(tmp_path):
     workspace.edit(*place, "setting", value="mnist-mlp")
     workspace.edit(*place, "data", "n_train", value=400)
     workspace.edit(*place, "train", value={"ensemble": {"runs": 1}})
+    for method in ("gauss-newton-2", "trak-3"):
+        workspace.edit("methods", method, "count", value=1)
     workspace.edit(*place, "truth", "subsets", value=20)
     workspace.edit("stores", "loss", "block", value=4)
     workspace.run("stages", "data", "mnist-lr", "--source", "data", "--out", "out/data")
