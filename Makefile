@@ -14,7 +14,7 @@ MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 # How many processes run tests side by side; each computes on one core.
 TEST_PROCESSES ?= 2
 
-.PHONY: help .venv benchmark plan status smoke results speed workflow-speed peers-parity dag docs test lint format clean
+.PHONY: help .venv benchmark plan status smoke results leaderboard speed workflow-speed peers-parity dag docs test lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,6 +40,9 @@ smoke: $(STAMP) ## Run the whole graph on small settings, in a throw-away copy
 
 results: $(STAMP) ## Copy the tables of results/ into the README and the documentation
 	$(BIN)/python results/pages.py
+
+leaderboard: $(STAMP) ## Write the leaderboard page of all settings, build/leaderboard.html
+	$(BIN)/python -m pipelines.leaderboard
 
 speed: $(STAMP) ## Measure speed against other libraries, both sides in one run (about an hour)
 	$(BIN)/python -m benchmarks.engine

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from headwater.pages.arrays import Files
@@ -22,19 +22,23 @@ ASSETS = Path(__file__).parent / "assets"
 """What all pages share: look.css, and modules for elements, files and the theme."""
 
 
-def assemble(title: str, folders: Iterable[Path], files: Files) -> str:
+def assemble(
+    title: str, folders: Iterable[Path], files: Files, libraries: Mapping[str, str] | None = None
+) -> str:
     """Return a page that runs `main.js`.
 
     Args:
         title: of the window.
         folders: with style sheets and modules, beside those that all pages share; one has main.js.
         files: the data, which `headwater/files` finds.
+        libraries: further modules, name -> source.
 
     Raises:
         ValueError: If two folders have a file of one name, or none has main.js.
     """
     sources = _sources([ASSETS, *folders])
     modules = {name.removesuffix(".js"): s for name, s in sources.items() if name.endswith(".js")}
+    modules |= libraries or {}
     if "main" not in modules:
         raise ValueError("a page must have a module main.js, got none: add it to its folder")
     style = "\n".join(source for name, source in sources.items() if name.endswith(".css"))

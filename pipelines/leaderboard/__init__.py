@@ -1,0 +1,1 @@
+"""The leaderboard page: all settings, methods and costs in one HTML file."""
