@@ -22,7 +22,7 @@ from headwater.gradients.store_writer import CAPTURED_BYTES
 from headwater.memory import Cost, Sizes
 from headwater.projections import GradientProjection
 from stages.files import WORK, load_json, save_json
-from stages.methods import GIVEN, attributor_class, make_attributor
+from stages.methods import GIVEN, attributor_class, make_attributor, tuned
 from stages.params import TARGETS, Method, Params, Setting, Store
 from stages.recipes import takes
 from stages.task import make_projection, make_task
@@ -31,8 +31,6 @@ __all__ = ["Needs", "plan_setting"]
 
 PROCESS = 30 * 10**6
 """Bytes of a stage beside all that is counted: what its libraries take when they work."""
-TUNED = 2
-"""Models that a damping is chosen with, or one of each ensemble, as in stage solve."""
 EVALUATED = 500.0
 """Operations of the metrics for each resample, subset, test sample and method."""
 
@@ -190,10 +188,7 @@ class _Plan:
         whole, prepared = cost(data.n_train, data.n_test), cost(data.n_train, 0)
         several = len(attributors) * (len(attributors) > 1)
         again = several * (cost(data.n_train, self.setting.n_tune).operations - prepared.operations)
-        work = (
-            method.count * whole.operations
-            + min(method.count, max(TUNED, attributors[0].ensembles)) * again
-        )
+        work = method.count * whole.operations + tuned(method.count, attributors[0]) * again
         # What is prepared for the second model that chooses a damping is kept beside the first.
         memory = (1.4 if several and method.count > 1 else 1.0) * whole.memory
         memory += self._held(found, data.n_train, data.n_test)

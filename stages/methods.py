@@ -23,7 +23,9 @@ from stages.problem import batches, checkpoint_files, load_split, training_recor
 from stages.recipes import construct, find, takes
 from stages.task import make_task
 
-__all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor"]
+__all__ = ["GIVEN", "Problem", "attributor_class", "make_attributor", "tuned"]
+
+_TUNED = 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ class Problem:
 def attributor_class(method: Method, where: str) -> type[Attributor]:
     """Return the class that a recipe names."""
     return find(method.attributor, (Attributor,), f"{where}.attributor")
+
+
+def tuned(count: int, attributor: Attributor) -> int:
+    """Return with how many of a method's checkpoints its damping is chosen: more find nearly the same.
+
+    Two, or one of each ensemble.
+    """
+    return min(count, max(_TUNED, attributor.ensembles))
 
 
 def make_attributor(

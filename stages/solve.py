@@ -19,14 +19,11 @@ from headwater.solvers import State
 from stages.contract import Clock
 from stages.device import resolve_device
 from stages.files import load_json, resumable, save_json
-from stages.methods import Problem
+from stages.methods import Problem, tuned
 from stages.params import Device, Infeasible, Method, over_budget
 from stages.problem import save_state
 from stages.recipes import damping_of, magnitude_of
 from stages.row import At, Row
-
-TUNED = 2
-"""Models that a damping is chosen with, or one of each ensemble: more of them find nearly the same."""
 
 
 class SolveRow(Row):
@@ -96,7 +93,7 @@ class _Solve:
 
     def _tune(self, truth: Path, n_tune: int) -> list[float]:
         sources, solved = [], []
-        total = min(self.problem.count, max(TUNED, self.attributors[0].ensembles))
+        total = tuned(self.problem.count, self.attributors[0])
         found = self.problem.sources(self.attributors[0], tests=True)
         for source in track(islice(found, total), "tuning", total):
             state = self._prepared(self.attributors[0], source)

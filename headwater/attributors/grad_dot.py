@@ -95,21 +95,15 @@ class GradCos(GradientAttributor):
 
 
 def _products(source: GradientSource) -> Iterator[tuple[slice, Gradients, Tensor]]:
-    """Yield blocks of training samples, which they are, and their products with all test samples.
-
-    What is cheaper formed is formed once, and let go before the next block is captured.
-    """
-    tests = [block.formed_for(source.n) for block in source.test_blocks()]
-    m = sum(map(len, tests))
-    for rows, train in source.numbered_blocks(m):
-        formed = train.formed_for(m)
-        products = torch.cat([formed.inner(test) for test in tests], 1)
-        del formed
-        yield rows, train, products
+    """Yield blocks of training samples, which they are, and their products with all test samples."""
+    n = source.n
+    tests = [block.formed_for(n, n) for block in source.test_blocks()]
+    for rows, train in source.numbered_blocks(sum(map(len, tests))):
+        yield rows, train, train.inner_all(tests, n)
 
 
 def _formed_width(source: GradientSource) -> int:
-    return next(source.test_blocks()).width_for(source.n)
+    return next(source.test_blocks()).width_for(source.n, source.n)
 
 
 def _inverse_norms(gradients: Gradients) -> Tensor:

@@ -65,7 +65,9 @@ class GradientCapture:
         batch = to_device(batch, self.model.device)
         if self._plan is None or self._probed < min(2, batch_size(batch)):
             few = telling(self.model, self.function, batch, first_row)
-            self._plan = Probe(self.model, self.function, few, self._layers).plan()
+            self._plan = Probe(
+                self.model, self.function, few, self._layers, self.keep_factors
+            ).plan()
             self._probed = batch_size(few)
         gradients = self._capture(batch, self._plan)
         named = {"the value of the function": gradients.values}
@@ -81,7 +83,7 @@ class GradientCapture:
         uses = self._layers.uses
         served = {use.module for group in plan.axes for use in uses[group]}
         rules = {name: self._layers.rules[name] for name in served}
-        recording = record(self.model, self.function, batch, rules, plan.spread)
+        recording = record(self.model, self.function, batch, rules, plan.spread, self.keep_factors)
         if moving := plan.moving(batch, recording):
             plan = self._plan = plan.without(moving)
         terms: dict[int, Term] = {}

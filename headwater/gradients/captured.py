@@ -125,7 +125,7 @@ class Pieces:
         n, start, model = batch_size(batch), 0, self._capture.model
         while start < n:
             step = self._allowance.rows(self._width, model.device, model.dtype.itemsize)
-            rows = slice(start, min(n, start + step))
+            rows = slice(start, start + -(-(n - start) // -(-(n - start) // step)))  # equal parts
             part = batch if rows == slice(0, n) else select(batch, rows)
             found = self._capture(part, self._done)
             self._width = max(1, found.nbytes // (len(found) * model.dtype.itemsize))

@@ -1,14 +1,18 @@
-"""The gradients of convolutions: outer products of unfolded inputs and output gradients."""
+"""The gradients of convolutions: outer products of unfolded inputs and output gradients, or formed."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv1d_weight, conv2d_weight, conv3d_weight
 from torch.nn.modules.conv import _ConvNd
 
+from headwater.gradients.matrix import Matrix
 from headwater.gradients.outer import Outer
 from headwater.gradients.term import Dense
+
+_WEIGHT_GRADIENTS = {1: conv1d_weight, 2: conv2d_weight, 3: conv3d_weight}
 
 
 def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:
@@ -16,6 +20,36 @@ def convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | 
     assert isinstance(module, _ConvNd)
     a = _windows(module, _padded(module, x.flatten(0, 1)), x.shape[:2])
     return _term(module, a, e.flatten(3).mT.flatten(1, 2), bias)
+
+
+def formed_convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Dense | None:
+    """The same, formed: the gradient of one convolution in which each sample is a group of its own.
+
+    None where inputs and output gradients are smaller, or there are no samples.
+    """
+    assert isinstance(module, _ConvNd)
+    (n, places), (d_out, d_in) = x.shape[:2], module.weight.shape[:2]
+    width = module.weight.numel() // d_out
+    positions = places * e.shape[3:].numel()
+    if n == 0 or (module.groups == 1 and positions * (width + d_out) < width * d_out):
+        return None
+    padding = module.padding
+    if isinstance(padding, str) or module.padding_mode != "zeros":
+        x, padding = _padded(module, x.flatten(0, 1)).unflatten(0, (n, places)), 0  # type: ignore[assignment]
+    weight = _WEIGHT_GRADIENTS[len(module.kernel_size)](
+        x.flatten(0, 2)[None],
+        (n * places * d_out, d_in, *module.kernel_size),
+        e.flatten(0, 2)[None],
+        module.stride,
+        padding,
+        module.dilation,
+        n * places * module.groups,
+    )
+    vectors = weight.view(n, places, -1)
+    vectors = vectors[:, 0] if places == 1 else vectors.sum(1)
+    if bias:
+        vectors = torch.cat([vectors, e.flatten(3).sum((1, 3))], 1)
+    return Dense(vectors, Matrix(d_out, width, bias) if module.groups == 1 else None)
 
 
 def transposed_convolution(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer | Dense:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from headwater.gradients.forms import concatenated
 from headwater.gradients.term import Dense, Term
+from headwater.memory import row_blocks
 from headwater.parameters import ParameterLayout
 
 
@@ -155,15 +156,37 @@ class Gradients:
             mine.to(self._sums).add_inner(theirs.to(self._sums), total)
         return total
 
-    def formed_for(self, count: int) -> Gradients:
-        """Return them with what is cheaper formed, once, where each meets `count` gradients."""
-        terms = [t.formed() if t.cheaper_formed(count) else t for t in self.terms]
+    def inner_all(self, others: Sequence[Gradients], n: int) -> Tensor:
+        """Return the products with all of several blocks, (b, m); these are b of n that meet them.
+
+        What is cheaper formed is formed once for all blocks, so few columns at a time that they stay in
+        fast memory.
+        """
+        sizes = list(map(len, others))
+        total = torch.zeros(len(self), sum(sizes), dtype=self._sums, device=self.device)
+        for group, term in enumerate(self.terms):
+            mine = term.to(self._sums)
+            met = [other.terms[group].to(self._sums) for other in others]
+            pairs = list(zip(met, total.split(sizes, 1), strict=True))
+            if not mine.cheaper_formed(n, sum(sizes)):
+                for theirs, out in pairs:
+                    mine.add_inner(theirs, out)
+                continue
+            for part in row_blocks(mine.width, len(self), self.device):
+                formed = mine.columns(part.start, part.stop)
+                for theirs, out in pairs:
+                    out.addmm_(formed, theirs.columns(part.start, part.stop).T)
+        return total
+
+    def formed_for(self, n: int, m: int) -> Gradients:
+        """Return them with what is cheaper formed, once, where n gradients meet m."""
+        terms = [t.formed() if t.cheaper_formed(n, m) else t for t in self.terms]
         same = all(new is old for new, old in zip(terms, self.terms, strict=True))
         return self if same else Gradients(self.scheme, terms, self.values)
 
-    def width_for(self, count: int) -> int:
+    def width_for(self, n: int, m: int) -> int:
         """Return how many numbers `formed_for` forms per sample."""
-        return sum(t.width for t in self.terms if t.cheaper_formed(count))
+        return sum(t.width for t in self.terms if t.cheaper_formed(n, m))
 
     def inner_vectors(self, vectors: Tensor) -> Tensor:
         """Return ⟨∇f_i, v_j⟩ for vectors (m, p) in the layout's order, (n, m); ValueError for others."""

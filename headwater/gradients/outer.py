@@ -76,10 +76,8 @@ class Outer(Term):
         if not isinstance(other, Outer):
             other.add_inner(self, out.T)
             return
-        (n, s, d_in), (m, t, d_out) = self.inputs.shape, other.output_gradients.shape
-        factored = n * m * s * t * (d_in + d_out)
-        formed = (n * s + m * t) * d_in * d_out + n * m * d_in * d_out
-        if factored > formed:
+        (n, s, _), (m, t, _) = self.inputs.shape, other.inputs.shape
+        if self.cheaper_formed(n, m, t):
             out += self.inner_vectors(other.dense())
             return
         for rows in row_blocks(n, s * m * t, self.device):
@@ -90,10 +88,14 @@ class Outer(Term):
             else:
                 part += inputs.mul_(outputs).view(len(part), s, m, t).sum((1, 3))
 
-    def cheaper_formed(self, count: int) -> bool:
-        """Whether t² (d_in + d_out) operations a pair are more than those of forming, and d_in d_out."""
-        (_, t, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
-        return count * t * t * (d_in + d_out) > (count + 2 * t) * d_in * d_out
+    def cheaper_formed(self, n: int, m: int, t: int | None = None) -> bool:
+        """Whether s t (d_in + d_out) operations a pair are more than d_in d_out, and those of forming.
+
+        The others have t positions, by default as many.
+        """
+        (_, s, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
+        t = s if t is None else t
+        return n * m * s * t * (d_in + d_out) > (n * s + m * t + n * m) * d_in * d_out
 
     def _gram(self, other: Outer, rows: slice) -> tuple[Tensor, Tensor]:
         """Return a_is·a_jt + 1 and e_is·e_jt, (n·s, m·t)."""

@@ -74,16 +74,17 @@ class Probe:
     function: SampleFunction
     few: Batch
     layers: Layers
+    factors: bool
 
     def plan(self) -> Plan:
         """Return the groups whose whole gradient the rules give, and how."""
         exact = self._gradients()
         self._check_function(exact)
-        recording = record(self.model, self.function, self.few, self.layers.rules)
+        recording = self._record()
         plan = self._compared(exact, recording)
         for once in self._called_once(recording, plan):
             try:
-                spread = record(self.model, self.function, self.few, self.layers.rules, once)
+                spread = self._record(once)
             except Exception:  # the model may insist in any way on what such a layer returns
                 log.info("%s: one output for all samples", ", ".join(sorted(once)))
             else:
@@ -92,6 +93,10 @@ class Probe:
             if group not in plan.axes:
                 log.info("%s: differentiated sample by sample", ", ".join(names))
         return plan
+
+    def _record(self, spread: Collection[str] = ()) -> Recording:
+        rules = self.layers.rules
+        return record(self.model, self.function, self.few, rules, spread, self.factors)
 
     def _gradients(self) -> Tensor:
         """Return ∇f_i, all samples in one batch, (n, p)."""

@@ -45,12 +45,14 @@ class Recording:
     """One pass over n samples: the calls of each layer (None: its rule does not know it), and f_i.
 
     Layers may have the samples in either of two axes: 0, (n, ...) or (n · T, ...) with the positions
-    of one sample side by side; or 1, (T, n, ...) or (T · n, ...).
+    of one sample side by side; or 1, (T, n, ...) or (T · n, ...). Where no `factors` are wanted, what
+    is smaller formed may be formed at once.
     """
 
     model: BoundModel
     calls: dict[str, list[Call | None]]
     values: Tensor
+    factors: bool
 
     def axes(self, layer: str) -> list[int]:
         """Return where all inputs and outputs of a layer have room for the samples.
@@ -93,7 +95,9 @@ class Recording:
     ) -> Term:
         if use.weight in parameters and use.weight is not None:
             e = _among(e, use.weight_rows, len(self.model.parameters[use.weight]))
-            return call.rule.gradient(call.module, x, e, use.bias in parameters)
+            formed = None if self.factors else call.rule.formed
+            found = formed and formed(call.module, x, e, use.bias in parameters)
+            return found or call.rule.gradient(call.module, x, e, use.bias in parameters)
         assert use.bias is not None
         return Dense(_among(per_channel(e), use.bias_rows, len(self.model.parameters[use.bias])))
 
@@ -112,6 +116,7 @@ def record(
     batch: Batch,
     rules: Mapping[str, Rule],
     spread: Collection[str] = (),
+    factors: bool = True,
 ) -> Recording:
     """Run f once forward and once backward, and record the calls of layers that have rules, by name.
 
@@ -156,7 +161,7 @@ def record(
             x = kept.to(model.dtype) if kept.is_floating_point() else kept
             call = Call(module, rules[name], x, e.to(model.dtype), z.dtype, constant)
             calls[name].append(call)
-    return Recording(model, dict(calls), values.detach())
+    return Recording(model, dict(calls), values.detach(), factors)
 
 
 def _spread(t: Tensor, n: int) -> Tensor:

@@ -15,7 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.attention import Projection
-from headwater.gradients.convolution import convolution, transposed_convolution
+from headwater.gradients.convolution import (
+    convolution,
+    formed_convolution,
+    transposed_convolution,
+)
 from headwater.gradients.outer import Outer
 from headwater.gradients.rows import Rows
 from headwater.gradients.term import Dense, Term
@@ -39,6 +43,7 @@ class Rule:
         arguments: tensors that the layer may be called with; what the others do is not known.
         fits: whether the rule is for a module with these options.
         prepare: what is kept of the input, computed while the module is called.
+        formed: makes the same term formed, or returns None where factors are smaller.
     """
 
     gradient: Gradient
@@ -48,6 +53,7 @@ class Rule:
     arguments: int = 1
     fits: Callable[[nn.Module], bool] = lambda module: True
     prepare: Callable[[nn.Module, Tensor], Tensor] = lambda module, x: x
+    formed: Callable[[nn.Module, Tensor, Tensor, bool], Dense | None] | None = None
 
 
 def linear(module: nn.Module, x: Tensor, e: Tensor, bias: bool) -> Outer:
@@ -127,9 +133,9 @@ RULES: dict[type[nn.Module] | str, Rule] = {
     nn.Linear: Rule(linear, 1, 1),
     Projection: Rule(linear, 1, 1, arguments=3),
     "transformers.pytorch_utils.Conv1D": Rule(conv1d_of_transformers, 1, 1),
-    nn.Conv1d: Rule(convolution, 2, 2),
-    nn.Conv2d: Rule(convolution, 3, 3),
-    nn.Conv3d: Rule(convolution, 4, 4),
+    nn.Conv1d: Rule(convolution, 2, 2, formed=formed_convolution),
+    nn.Conv2d: Rule(convolution, 3, 3, formed=formed_convolution),
+    nn.Conv3d: Rule(convolution, 4, 4, formed=formed_convolution),
     nn.ConvTranspose1d: Rule(transposed_convolution, 2, 2, joint=False),
     nn.ConvTranspose2d: Rule(transposed_convolution, 3, 3, joint=False),
     nn.ConvTranspose3d: Rule(transposed_convolution, 4, 4, joint=False),

@@ -148,7 +148,7 @@ class CapturedSource(GradientSource):
         represent, index = self._represent, self.index
 
         def kept(gradients: Gradients) -> Gradients:
-            return represent(gradients, index).formed_for(meets)
+            return represent(gradients, index).formed_for(meets, meets)
 
         return CapturedGradients(capture, kept, data, self._allowance, once, joined=meets > 0)
 

@@ -31,7 +31,7 @@ class Allowance:
 
     def rows(self, width: int, device: torch.device, itemsize: int) -> int:
         """Return how many samples of a width a block may have: it stays small beside the limit."""
-        most = self.limit // (8 * width * itemsize)
+        most = self.limit // (4 * width * itemsize)
         return max(1, min(most, rows_per_block(width, device, numbers=LARGE)))
 
 
@@ -61,8 +61,10 @@ class GradientBlocks:
         if not self._pending.takes(gradients):
             self.close()
         self._pending.add(gradients)
-        least = rows_per_block(_width(gradients), gradients.device, least=64)
-        if self._pending.count >= min(least, self._rows(gradients)):
+        width, device = _width(gradients), gradients.device
+        enough = rows_per_block(width, device, least=64)
+        most = self._allowance.rows(width, device, gradients.dtype.itemsize)  # joining takes a copy
+        if self._pending.count >= min(enough, most):
             self.close()
 
     def values(self) -> Tensor:

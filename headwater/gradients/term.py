@@ -139,8 +139,8 @@ class Term(ABC):
         """Return the same gradients as a `Dense` term."""
         return Dense(_joined([part.dense() for part in self._blocks()]), self.matrix)
 
-    def cheaper_formed(self, count: int) -> bool:
-        """Whether products with `count` gradients of each sample cost less once all are formed."""
+    def cheaper_formed(self, n: int, m: int) -> bool:
+        """Whether all products of n such gradients with m others cost less once all are formed."""
         return False
 
     def columns(self, start: int, stop: int) -> Tensor:
@@ -203,6 +203,10 @@ class Dense(Term):
     def formed(self) -> Dense:
         """Return this term."""
         return self
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """Return columns start … stop of the vectors."""
+        return self.vectors[:, start:stop]
 
     def add_inner(self, other: Term, out: Tensor) -> None:
         """Add ⟨g_i, g'_j⟩ to out (n, m)."""

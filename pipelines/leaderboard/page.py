@@ -31,14 +31,15 @@ def leaderboard_page(root: Path) -> str:
     """
     files = Files()
     files.add_record("record", contents(root))
-    modules = {"vega": vl_convert.javascript_bundle()}
+    modules = {"vega": vl_convert.javascript_bundle()}  # type: ignore[call-arg]
     return assemble("Headwater leaderboard", [ASSETS], files, modules)
 
 
 def contents(root: Path) -> dict[str, Any]:
     """Return all that the page shows."""
     rows = cards.documented((root / "docs" / "methods.md").read_text(encoding="utf-8"))
-    settings, kinds = [], {}
+    settings: list[dict[str, Any]] = []
+    kinds: dict[str, type] = {}
     for name in settings_with_results(root):
         results = Results.of(root, name)
         record = results.record()

@@ -26,9 +26,9 @@ def test_the_leaderboards_are_those_of_the_committed_metrics():
         assert board.read_text() == leaderboard(board.parent.name, record)
 
 
-def test_the_readme_names_every_attributor():
-    readme = (ROOT / "README.md").read_text()
-    assert not [name for name in method_names() if f"`{name}" not in readme]
+def test_the_table_of_methods_names_every_attributor():
+    methods = (ROOT / "docs" / "methods.md").read_text()
+    assert not [name for name in method_names() if f"`{name}" not in methods]
 
 
 def test_links_in_the_documentation_lead_somewhere():

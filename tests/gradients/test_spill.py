@@ -81,7 +81,7 @@ def test_small_batches_are_joined_and_large_ones_cut(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("headwater.gradients.spill.LARGE", {"cpu": 30})
     cut = _blocks([Gradients.of_vectors(row) for row in vectors.split(7)])
     assert [len(block) for block in cut] == [7] * 20 + [10]
-    small = _blocks([Gradients.of_vectors(vectors)], limit=8 * 10 * 3 * 4)
+    small = _blocks([Gradients.of_vectors(vectors)], limit=4 * 10 * 3 * 4)
     assert {len(block) for block in small} == {10}
     for blocks in (joined, cut, small):
         assert torch.equal(torch.cat([block.dense() for block in blocks]), vectors)
@@ -107,7 +107,7 @@ def test_no_block_has_other_forms_or_much_padding() -> None:
 
 def test_only_the_blocks_of_the_wanted_samples_are_read() -> None:
     vectors = torch.arange(40.0).view(20, 2)
-    blocks = _blocks([Gradients.of_vectors(vectors)], limit=8 * 6 * 3 * 4)
+    blocks = _blocks([Gradients.of_vectors(vectors)], limit=4 * 6 * 3 * 4)
     assert [len(block) for block in blocks] == [5, 5, 5, 5]
     for rows in (slice(0, 20), slice(5, 7), slice(5, 10), slice(17, 20), slice(None)):
         found = torch.cat([block.dense() for block in blocks.between(rows)])
