@@ -24,7 +24,7 @@ def own(tmp_path_factory):
     for group, entries in yaml.safe_load((FOLDER / "params.yaml").read_text()).items():
         for name, entry in entries.items():
             workspace.edit(group, name, value=entry)
-    workspace.run("dvc", "repro", "settings/wine/dvc.yaml")
+    workspace.run("pipelines.benchmark", "settings/wine/dvc.yaml")
     return workspace
 
 

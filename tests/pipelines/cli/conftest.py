@@ -9,14 +9,13 @@ import torch
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from tests.stages.workspace import Workspace
+from tests.stages.finished import finished
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A workspace in which the command line has made everything; nobody changes what is in it."""
-    workspace = Workspace.make(tmp_path_factory.mktemp("cli") / "made")
-    workspace.shown = workspace.run("pipelines.cli", "run", "--json")
+    workspace, workspace.shown = finished(tmp_path_factory)
     return workspace
 
 
