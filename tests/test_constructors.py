@@ -104,6 +104,7 @@ def _refused() -> Iterator[tuple[type, dict[str, object], str]]:
     yield ClassGaussNewton, {"draws": 0}, "draws of other classes must be > 0"
     yield ClassGaussNewton, {"draws": None, "classes": 1}, "draws of other classes must be > 0"
     yield ClassGaussNewton, {"seed": -1}, "seed must be >= 0"
+    yield ClassGaussNewton, {"label": "logit"}, "label must be one of loss, margin"
     for kind in (Rademacher, Gaussian, SparseJL, RandomMask, GraSS, FactGraSS):
         yield kind, {"dimension": 0}, "dimension must be > 0"
         yield kind, {"dimension": 2, "seed": -1}, "seed must be >= 0"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
@@ -22,7 +23,9 @@ from headwater.gradients.source import GradientSource
 from headwater.hashing import uniform
 from headwater.labels import IGNORED, position_labels, with_labels
 from headwater.memory import check_memory
-from headwater.task import AttributionTask, BoundModel
+from headwater.task import AttributionTask, BoundModel, SampleFunction
+
+Label = Literal["loss", "margin"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class ClassGaussNewton(Curvature):
     Or all of them are taken, with weight p_c. There are n(1 + S) rows, however many parameters; those
     of the other classes are captured once, and kept in memory with the state.
 
+    The label's row has the direction of the margin's gradient as well, g_iy = -(1-p_y) ∇m_i, which does
+    not vanish where a sample has been learned: from margins the weights of samples can be averaged.
+
     Args:
         draws: S; None: all other classes, whose number must be given.
         classes: the number of classes, where all are taken.
         seed: of the draws, which do not depend on how the data is batched.
+        label: the gradients that the label's rows are made of, of the "loss" or the "margin".
 
     Reference:
         Martens, New Insights and Perspectives on the Natural Gradient Method, JMLR 2020.
@@ -47,6 +54,7 @@ class ClassGaussNewton(Curvature):
     draws: int | None = 1
     classes: int | None = None
     seed: int = 0
+    label: Label = "loss"
     offers: ClassVar[frozenset[str]] = frozenset({ROWS})
 
     def __post_init__(self) -> None:
@@ -57,6 +65,8 @@ class ClassGaussNewton(Curvature):
             )
         check_positive("the draws of other classes", self._others)
         check_positive("seed", self.seed, allow_zero=True)
+        if self.label not in get_args(Label):
+            raise ValueError(f"label must be one of loss, margin, got {self.label!r}")
 
     @property
     def rows_per_sample(self) -> int:  # type: ignore[override]
@@ -66,6 +76,16 @@ class ClassGaussNewton(Curvature):
     @property
     def _others(self) -> int:
         return self.draws if self.draws is not None else (self.classes or 1) - 1
+
+    def function(self, task: AttributionTask) -> SampleFunction:
+        """Return the loss, or the margin."""
+        return targets.margin if self.label == "margin" else task.loss
+
+    def loss_scale(self, values: Tensor) -> Tensor:
+        """Return 1, or -(1-p) for margins."""
+        if self.label == "loss":
+            return super().loss_scale(values)
+        return -torch.sigmoid(-values.to(torch.float64))
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no cross-entropy of (inputs, labels), or other classes than given."""
@@ -84,17 +104,22 @@ class ClassGaussNewton(Curvature):
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""
         rows = _Rows(source, unpacked(estimated, "others"))
-        own = torch.exp(-source.values().to(torch.float64)).sqrt()
+        values = source.values().to(torch.float64)
+        own = torch.exp(-0.5 * self._losses(values)) * self.loss_scale(values).abs()
         # The operator takes the mean over n(1 + S) rows, C that over n.
         scale = (1 + self._others) ** 0.5 * torch.cat([own, estimated["other_weights"]])
         # Products with a training gradient are those with its row, divided by its scale.
         budget = source.task.memory_budget // 4
         return RowOperator(rows, scale.clamp_min(1e-150), source.n, budget)
 
+    def _losses(self, values: Tensor) -> Tensor:
+        """Return -log p_y, from losses or margins."""
+        return softplus(-values) if self.label == "margin" else values
+
     def _other_rows(self, source: GradientSource) -> Iterator[tuple[Gradients, Tensor]]:
         """Yield the gradients and weights of one other class per sample, batch by batch."""
         capture = GradientCapture(source.model, targets.cross_entropy)
-        losses, done = source.values(), 0
+        losses, done = self._losses(source.values().to(torch.float64)), 0
         for given in source.batches:
             batch, n = to_device(given, source.model.device), batch_size(given)
             shape = position_labels(batch).shape
@@ -109,7 +134,7 @@ class ClassGaussNewton(Curvature):
                 if self.draws is None:
                     weight = torch.exp(-rows.values.to(torch.float64))
                 else:  # 1 - p_y, shared by the draws
-                    weight = -torch.expm1(-losses[done : done + n].to(torch.float64)) / self.draws
+                    weight = -torch.expm1(-losses[done : done + n]) / self.draws
                 yield rows, weight.clamp_min(0.0)
             done += n
 

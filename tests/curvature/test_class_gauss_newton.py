@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from headwater.attributors import InfluenceFunction
 from headwater.curvature import ClassGaussNewton
 from headwater.gradients import GradientCapture
 from headwater.gradients.source import CapturedSource
@@ -23,7 +24,7 @@ from tests.problems import PROBLEMS, Logistic, Problem, split
 def _dense(problem: Problem, curvature: ClassGaussNewton, sizes: int = 100) -> Tensor:
     task = problem.task()
     batches = split(problem.train, sizes)
-    source = CapturedSource(task, 0, batches)
+    source = CapturedSource(task, 0, batches, curvature.function(task))
     return curvature.operator(source, curvature.estimate(source)).dense()
 
 
@@ -34,6 +35,27 @@ def test_with_all_classes_it_is_the_gauss_newton_matrix(name: str) -> None:
     for sizes in (100, 4):
         found = _dense(problem, ClassGaussNewton(draws=None, classes=3), sizes)
         assert torch.allclose(found, wanted, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_rows_of_margins_are_those_of_losses(draws: int) -> None:
+    problem = PROBLEMS["mlp"]()
+    wanted = _dense(problem, ClassGaussNewton(draws, seed=1))
+    found = _dense(problem, ClassGaussNewton(draws, seed=1, label="margin"))
+    assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_margins_give_the_same_scores_as_losses() -> None:
+    problem = PROBLEMS["mlp"]()
+    train, test, solver = split(problem.train, 4), [problem.test], Woodbury(0.1)
+    both = [
+        InfluenceFunction(problem.task(), solver, ClassGaussNewton(label=label)).cache(train)
+        for label in ("loss", "margin")
+    ]
+    scores, of_margins = (method.attribute(train, test) for method in both)
+    assert torch.allclose(scores, of_margins, rtol=1e-5, atol=1e-7 * float(scores.abs().max()))
+    own, of_margins = (method.self_influence(train) for method in both)
+    assert torch.allclose(own, of_margins, rtol=1e-5)
 
 
 def test_with_two_classes_one_draw_is_all() -> None:

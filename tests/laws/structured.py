@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -34,9 +36,18 @@ def _influence(
     return influence(solver, curvature, scores, leave_one_out, any_sample_order=not drawn)
 
 
-def _all_classes(task: AttributionTask, order: Sequence[int], damping: float) -> InfluenceFunction:
+def _all_classes(
+    task: AttributionTask,
+    order: Sequence[int],
+    damping: float,
+    label: Literal["loss", "margin"] = "loss",
+) -> InfluenceFunction:
     _, (classes, *_) = task.layout.shapes[-1]
-    return InfluenceFunction(task, Woodbury(damping), ClassGaussNewton(None, classes))
+    curvature = ClassGaussNewton(None, classes, label=label)
+    return InfluenceFunction(task, Woodbury(damping), curvature)
+
+
+_from_margins = partial(_all_classes, label="margin")
 
 
 TABLE = {
@@ -49,6 +60,11 @@ TABLE = {
     "IF Gauss-Newton of all classes Woodbury": replace(
         _influence(Woodbury, ClassGaussNewton(draws=None, classes=3), 0.9),
         make=_all_classes,
+        refuses={"language model": "ClassGaussNewton needs one label per sample, got sequences"},
+    ),
+    "IF Gauss-Newton of all classes from margins": replace(
+        _influence(Woodbury, ClassGaussNewton(draws=None, classes=3), 0.9),
+        make=_from_margins,
         refuses={"language model": "ClassGaussNewton needs one label per sample, got sequences"},
     ),
     "IF full Gauss-Newton CG": _influence(cg, GaussNewton(), 0.9),
