@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 Batch = Any
-_SHUFFLING = ("RandomSampler", "WeightedRandomSampler", "SubsetRandomSampler")
 
 
 def map_tensors(batch: Batch, function: Callable[[Tensor], Any]) -> Batch:
@@ -101,10 +100,11 @@ def check_ordered(loader: Iterable[Batch], name: str) -> None:
     """Raise ValueError if a loader shuffles, or can be read only once."""
     for owner in (loader, getattr(loader, "batch_sampler", None)):
         sampler = type(getattr(owner, "sampler", None)).__name__
-        if sampler in _SHUFFLING:
+        if "Random" in sampler:
             raise ValueError(
-                f"{name} must yield its samples in a fixed order, got a loader with a {sampler}; "
-                "pass shuffle=False, so that row i of the scores is sample i"
+                f"{name} must yield its samples in a fixed order, got a loader with a {sampler}; pass "
+                "shuffle=False, so that row i of the scores is sample i (of a Trainer: "
+                "get_eval_dataloader(train_dataset))"
             )
     # A `DataLoader` is never asked for an iterator here: it would start its workers.
     if isinstance(loader, Iterator) and iter(loader) is loader:

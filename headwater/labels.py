@@ -89,6 +89,21 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
     return following.masked_fill(~real, IGNORED)
 
 
+def _check_shifted(tokens: Any, labels: Tensor) -> None:
+    """Refuse labels that are the tokens themselves: a model would be asked for what it was given."""
+    if not isinstance(tokens, Tensor) or tokens.shape != labels.shape or labels.ndim != 2:
+        return
+    known = labels != IGNORED
+    if 2 * int(known.sum()) > labels.numel() > len(labels) and torch.equal(
+        tokens[known], labels[known]
+    ):
+        raise ValueError(
+            "labels must be what the model is to predict at each position, got its own input_ids; a "
+            "model that predicts the next token needs targets.causal(...), such as "
+            "loss=targets.causal(targets.cross_entropy)"
+        )
+
+
 def counted_positions(batch: Batch) -> Tensor | None:
     """Return which positions of each sample are no padding, as far as the batch says so, bool (n, T).
 
@@ -120,6 +135,8 @@ def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Ten
     """
     labels = position_labels(batch, causal)
     if isinstance(batch, Mapping):
+        if not causal:
+            _check_shifted(batch.get("input_ids"), labels)
         output = model(**{name: t for name, t in batch.items() if name != "labels"})
     else:
         output = model(*batch[:-1])

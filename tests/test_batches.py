@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -248,6 +249,7 @@ SHUFFLED = {
     "batch sampler": lambda: DataLoader(
         DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 2, drop_last=False)
     ),
+    "of a Trainer": lambda: Accelerator(cpu=True).prepare(DataLoader(DATA, shuffle=True)),
 }
 
 

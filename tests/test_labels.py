@@ -54,6 +54,15 @@ def test_batches_without_labels_are_refused(batch, message):
             target(nn.Identity(), batch)
 
 
+def test_tokens_as_their_own_labels_are_refused():
+    batch = {"input_ids": TOKENS, "attention_mask": MASK, "labels": TOKENS}
+    with pytest.raises(ValueError, match=r"its own input_ids; .*targets.causal"):
+        cross_entropy(tiny_gpt2(), batch)
+    causal(cross_entropy)(tiny_gpt2(), batch)
+    few = torch.where(TOKENS == 4, TOKENS, -100)  # of masked language models some stay as they are
+    cross_entropy(tiny_gpt2(), {**batch, "labels": few})
+
+
 def test_what_is_no_sequence_is_refused():
     with pytest.raises(ValueError, match=r"positions >= 2\), got \(5,\)"):
         causal(margin)(nn.Identity(), BATCH)

@@ -27,7 +27,13 @@ class GradDot(GradientAttributor):
         Charpiat et al., Input Similarity from the Neural Network Perspective, NeurIPS 2019.
     """
 
-    splits_training_samples = one_pass = True
+    one_pass = True
+
+    @property
+    def splits_training_samples(self) -> bool:
+        """Whether gradients are multiplied as they are: a subclass may make something else of them."""
+        kind = type(self)
+        return kind.represent is GradientAttributor.represent and kind.score is GradDot.score
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers of a test gradient are formed."""

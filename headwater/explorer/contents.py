@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.explorer.evidence import Evidence, Suspects, TokenScores
+from headwater.explorer.kinds import Text
 from headwater.explorer.lists import Lists
 from headwater.explorer.split import Split, places
 from headwater.explorer.tokens import pack_tokens
 from headwater.pages import Files
-from headwater.scores import Similarity
+from headwater.scores import ALIKE, Similarity
 
-__all__ = ["ALIKE", "Contents"]
+__all__ = ["Contents"]
 
-ALIKE = 0.9
-"""From this cosine on, samples are called interchangeable."""
 MOST_ALIKE = 8
 MOST_SUSPECTS = 300
 MOST_GROUPS = 50
@@ -132,6 +131,11 @@ class Contents:
             sums = lists.groups(labels, len(self.classes or ()))
             record["groups"] = files.add_array(f"{prefix}.groups", sums)
         if scores.method in tokens:
+            kinds = self.train.kind, self.test.kind
+            if any(isinstance(kind, Text) and kind.whole for kind in kinds):
+                raise ValueError(
+                    "tokens= needs samples as lists of tokens, got whole strings: pass Text.of_tokens"
+                )
             record["tokens"] = pack_tokens(lists, tokens[scores.method], files, f"{prefix}.tokens")
         return record
 

@@ -75,6 +75,12 @@ def explore(
         False
     """
     methods = [scores] if isinstance(scores, Scores) else list(scores)
+    for method in methods:
+        if not isinstance(method, Scores):
+            raise ValueError(
+                f"scores must be headwater.Scores, got {type(scores).__name__}: wrap what attribute "
+                'returns, Scores(scores, method="grad-dot")'
+            )
     _check_methods(methods, {"evidence": evidence, "per_model": per_model, "tokens": tokens})
     splits = Split.of(train), Split.of(test)
     for split, n, what in zip(splits, methods[0].shape, ("train", "test"), strict=True):

@@ -2,6 +2,6 @@
 
 from headwater.scores.explanation import Explanation, Ranking
 from headwater.scores.scores import Scores
-from headwater.scores.similarity import Similarity, diverse_order
+from headwater.scores.similarity import ALIKE, Similarity, diverse_order
 
-__all__ = ["Explanation", "Ranking", "Scores", "Similarity", "diverse_order"]
+__all__ = ["ALIKE", "Explanation", "Ranking", "Scores", "Similarity", "diverse_order"]

@@ -31,7 +31,7 @@ class Scores:
 
     Args:
         values: (n_train, n_test), a tensor, array or memory map.
-        method: what made them, such as "ek-fac".
+        method: the name of what made them, such as "ek-fac".
         function: what was explained: loss, margin, logit, log_probability; any other with `helpful`.
         setting: the data and model.
         train_ids: names of the training samples, in order; default: their numbers.
@@ -53,7 +53,7 @@ class Scores:
     def __init__(
         self,
         values: ArrayLike,
-        method: str,
+        method: str = "scores",
         function: str = "loss",
         setting: str = "",
         train_ids: Sequence[Any] | None = None,

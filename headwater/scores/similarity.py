@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Similarity", "diverse_order"]
+__all__ = ["ALIKE", "Similarity", "diverse_order"]
 
 BLOCK = 1024
+ALIKE = 0.9
+"""From this cosine on, samples are called interchangeable."""
 
 
 class Similarity:
@@ -94,13 +96,13 @@ def diverse_order(
     """Return `count` candidates such that each is strong and adds what those before lack.
 
     Greedy maximum of a determinantal point process: the next pick has the largest product of its weight
-    and the length of the part of its unit vector that is orthogonal to those picked. Where nothing is
-    new any more the weights decide.
+    and the length of the part of its unit vector that is orthogonal to those picked. What is
+    interchangeable with a pick is never picked.
 
     Args:
         weights: how strong each candidate is, (k,), not negative.
         cosines: between candidates, (k, k), positive semi-definite up to rounding.
-        count: how many, at most k.
+        count: how many at most.
 
     Reference:
         Chen, Zhang and Zhou, Fast Greedy MAP Inference for Determinantal Point Process, NeurIPS 2018.
@@ -108,21 +110,25 @@ def diverse_order(
     Example:
         >>> cosines = np.array([[1, 0.99, 0], [0.99, 1, 0], [0, 0, 1.0]])
         >>> diverse_order([3.0, 2.9, 1.0], cosines, 3).tolist()
-        [0, 2, 1]
+        [0, 2]
     """
     strength = np.asarray(weights, dtype=np.float64)
     new = np.ones(len(strength))  # squared lengths of what is new of each
     free = np.ones(len(strength), dtype=bool)
     factor = np.zeros((min(count, len(strength)), len(strength)))  # rows of a Cholesky factor
-    picked = np.empty(len(factor), dtype=np.int64)
+    picked: list[int] = []
     for step, row in enumerate(factor):
+        if not free.any():
+            break
         gain = np.where(free, strength * np.sqrt(np.maximum(new, 1e-9)), -1.0)
-        best = picked[step] = gain.argmax()
+        best = int(gain.argmax())
+        picked.append(best)
         free[best] = False
+        free &= cosines[best] < ALIKE
         if new[best] > 1e-9:
             row[:] = (cosines[best] - factor[:step, best] @ factor[:step]) / np.sqrt(new[best])
             new -= row**2
-    return picked
+    return np.array(picked, dtype=np.int64)
 
 
 def _blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -16,10 +16,18 @@ from headwater.attributors import (
     TracInCP,
 )
 from headwater.curvature import EKFAC
+from headwater.gradients import Gradients
 from headwater.solvers import ConjugateGradient, Eigenbasis, Woodbury
 from tests import reference
 
 IGNORED = -100
+
+
+class SignDot(GradDot):
+    """Products of signs: those of tokens do not add up."""
+
+    def represent(self, gradients: Gradients, checkpoint: int) -> Gradients:
+        return Gradients.of_vectors(gradients.dense().sign(), gradients.values)
 
 
 class Reader(nn.Module):
@@ -102,6 +110,7 @@ def test_margins_of_tokens_can_be_explained():
 @pytest.mark.parametrize(
     ("make", "side", "message"),
     [
+        (SignDot, "train", "got SignDot with these choices"),
         (GradDot, "both", "per_token must be 'train' or 'test', got 'both'"),
         (GradCos, "train", "scores that are sums over the tokens .* got GradCos"),
         (

@@ -152,6 +152,15 @@ def test_a_page_that_does_not_fit_keeps_less_and_then_says_so(tmp_path):
             {"classes": ["a"], "test": (["a"] * 12, [1] * 12)},
             "labels must be among 1 classes, got 1",
         ),
+        ({"scores": np.zeros((40, 12))}, "scores must be headwater.Scores, got ndarray: wrap"),
+        (
+            {"train": np.full((40, 2, 2), -2.0)},
+            "images must be bytes, or numbers from 0 to 1, got -2",
+        ),
+        (
+            {"tokens": {"first": TokenScores(np.zeros((40, 12, 1)))}, "test": (["a"] * 12,)},
+            "needs samples as lists of tokens, got whole strings",
+        ),
         ({"tokens": {"first": TokenScores()}}, "token scores must be of test or training tokens"),
         (
             {"tokens": {"first": TokenScores(np.zeros((2, 2, 2)))}},
@@ -164,8 +173,8 @@ def test_a_page_that_does_not_fit_keeps_less_and_then_says_so(tmp_path):
 def test_what_does_not_fit_is_refused(change, message, tmp_path):
     arguments = {
         "scores": pages.scores(0, "first"),
-        "train": Split(Text(["a"] * 40)),
-        "test": (["a"] * 12,),
+        "train": Split(Text([["a"]] * 40)),
+        "test": ([["a"]] * 12,),
         "path": tmp_path / "page.html",
         **change,
     }

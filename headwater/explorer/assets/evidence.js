@@ -6,6 +6,8 @@ import { estimate } from "headwater/numbers";
 /** Make the panel; entries are what is shown of the method. */
 export function evidence(method, entries) {
   const found = method.evidence;
+  const known = entries.some((entry) => entry.stability !== null);
+  if (!found.lds && !known && !found.removal.length) return "";
   const panel = el("div", { class: "evidence sheet" });
   panel.append(found.lds ? meter(found) : el("p", { class: "soft", text: "LDS: not measured for these scores." }));
   panel.append(stability(method, entries));

@@ -81,6 +81,8 @@ function describe(data, method, test) {
 }
 
 function support(data, method, test) {
+  const label = data.label(data.test, test);
+  const what = `${label ? `its label ${label}` : "it"}`;
   const sums = data.support(method, test);
   const largest = Math.max(...sums.map(Math.abs)) || 1;
   const order = sums.map((_, place) => place).sort((a, b) => sums[b] - sums[a]);
@@ -94,8 +96,8 @@ function support(data, method, test) {
     el("span", { class: "number", text: signed(sums[place] * (method.helpful === "lower" ? -1 : 1)) }),
   ));
   return el("div", { class: "support" },
-    el("h3", { text: "Training classes that support it" }),
-    el("p", { class: "soft", text: `sum of scores, ${method.name}` }), el("ul", {}, ...bars));
+    el("h3", { text: `Training classes for and against ${what}` }),
+    el("p", { class: "soft", text: `sum of scores, ${method.name}: blue helps, orange harms` }), el("ul", {}, ...bars));
 }
 
 function column(data, method, test) {

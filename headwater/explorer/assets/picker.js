@@ -76,7 +76,7 @@ export function picker(data) {
 
 function filters(data) {
   const orders = [["number", "by number"]];
-  if (data.test.losses || data.test.predictions) orders.unshift(["worst", "worst mistakes first"]);
+  if (data.test.losses || data.test.predictions) orders.unshift(["worst", data.test.losses ? "worst mistakes first" : "mistakes first"]);
   if (data.test.labels) orders.push(["label", "by label"]);
   const order = orders.some(([key]) => key === chosen().order) ? chosen().order : orders[0][0];
   const made = [choice("Order", orders, order, (value) => choose({ order: value }))];

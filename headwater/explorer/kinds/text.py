@@ -18,29 +18,40 @@ class Text:
 
     Args:
         samples: strings, or sequences of strings.
+        separator: between tokens, such as " " where they are words.
     """
 
     name = "text"
 
-    def __init__(self, samples: Sequence[str] | Sequence[Sequence[str]]) -> None:
-        self._samples = samples
+    def __init__(
+        self, samples: Sequence[str] | Sequence[Sequence[str]], separator: str = ""
+    ) -> None:
+        self._samples, self._separator = samples, separator
 
     @classmethod
-    def of_tokens(cls, tokens: Any, decode: Callable[[int], str]) -> Text:
+    def of_tokens(
+        cls,
+        tokens: Any,
+        decode: Callable[[int], str],
+        separator: str = "",
+        padding: int | None = None,
+    ) -> Text:
         """Take numbers of tokens (n, T), and what each is as text.
 
         Args:
             tokens: a tensor or array, or sequences of different lengths.
             decode: such as `lambda i: tokenizer.decode([i])`.
+            separator: between tokens, such as " " where `decode` gives words without their spaces.
+            padding: the token that is not shown.
         """
         known: dict[int, str] = {}
 
         def text(token: int) -> str:
             if token not in known:
-                known[token] = decode(token)
+                known[token] = "" if token == padding else decode(token)
             return known[token]
 
-        return cls([[text(int(token)) for token in sample] for sample in tokens])
+        return cls([[text(int(token)) for token in sample] for sample in tokens], separator)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -57,8 +68,15 @@ class Text:
 
     def describe(self, row: int) -> str:
         """Return the text."""
-        return "".join(self._tokens(row))
+        return "".join(self._tokens(row)).strip()
+
+    @property
+    def whole(self) -> bool:
+        """Whether samples are strings, whose tokens nobody said."""
+        return any(isinstance(sample, str) for sample in self._samples)
 
     def _tokens(self, row: int) -> Sequence[str]:
         sample = self._samples[row]
-        return [sample] if isinstance(sample, str) else sample
+        if isinstance(sample, str):
+            return [sample]
+        return [token and token + self._separator for token in sample]
