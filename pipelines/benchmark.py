@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Outcome:
 
     Attributes:
         stages: how many there are.
+        settings: of which settings.
         message: that in words.
         ended: the stages that were brought up to date: ``ran`` or ``restored``.
         failed: the stages that failed, with the reason.
@@ -30,6 +31,7 @@ class Outcome:
     """
 
     stages: int
+    settings: list[str]
     message: str
     ended: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     if outcome.failed:  # the tables are those of an earlier run
         return 1
-    show_tables()
+    show_tables(outcome.settings)
     return 0
 
 
@@ -112,7 +114,7 @@ def reproduce(
         todo = book.todo()
         if not todo:
             say(done := f"All {len(book.stages)} stages are up to date.")
-            return Outcome(len(book.stages), done, book.ended)
+            return Outcome(len(book.stages), settings_of(book.stages), done, book.ended)
         say(f"{len(todo)} of {len(book.stages)} stages may have to run.")
         if options.get("on", "threads") == "threads":
             fresh.prepare()
@@ -127,15 +129,29 @@ def reproduce(
     if not (state.is_completed() or state.is_failed()):
         raise KeyboardInterrupt
     say(state.message or "")
-    return Outcome(len(book.stages), state.message or "", book.ended, book.failed, book.not_run)
+    settings, message = settings_of(book.stages), state.message or ""
+    return Outcome(len(book.stages), settings, message, book.ended, book.failed, book.not_run)
 
 
-def show_tables() -> None:
-    """Print the tables of all settings that have results."""
+def settings_of(stages: Iterable[str]) -> list[str]:
+    """Return the settings that stages are of, from A to Z.
+
+    Example:
+        >>> settings_of(["code", "settings/b/dvc.yaml:data", "settings/a/dvc.yaml:solve@x"])
+        ['a', 'b']
+    """
+    parts = (Path(name.partition(":")[0]).parts for name in stages)
+    return sorted({part[1] for part in parts if len(part) == 3 and part[0] == "settings"})
+
+
+def show_tables(settings: Sequence[str]) -> None:
+    """Print the tables of settings that have results."""
     from headwater.benchmark.leaderboard import show
 
-    for metrics in sorted(Path("results").glob("*/metrics.json")):
-        show(metrics.parent.name, json.loads(metrics.read_text()))
+    for name in settings:
+        metrics = Path("results", name, "metrics.json")
+        if metrics.exists():
+            show(name, json.loads(metrics.read_text()))
 
 
 def _say(text: str) -> None:

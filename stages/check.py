@@ -35,12 +35,12 @@ def load_params(path: Path) -> Params:
 def check_params(params: Params, folders: set[str]) -> None:
     """Check what is said in several places, and build every method once without data.
 
-    Folders are the settings that have a graph. ValueError, in one line, if anything is wrong.
+    Folders are the settings that have a graph; those that params.yaml does not name are not made.
+    ValueError, in one line, if anything is wrong.
     """
-    for name in sorted(folders ^ set(params.settings)):
+    for name in sorted(set(params.settings) - folders):
         raise ValueError(
-            f"settings.{name} must stand in params.yaml and have a folder settings/{name}, got one of "
-            "them; copy the folder of another setting, or remove what is left over"
+            f"settings.{name} must have a folder settings/{name}, got none; copy that of another setting"
         )
     for place, name, known in _names(params):
         if name not in known:

@@ -52,6 +52,6 @@ def run(
         print_json({"stages": outcome.stages, **done, "failed": outcome.failed,
                     "not_run": outcome.not_run})  # fmt: skip
     elif not outcome.failed:  # else the tables are those of an earlier run
-        benchmark.show_tables()
+        benchmark.show_tables(outcome.settings)
     if outcome.failed:
         raise typer.Exit(NO)

@@ -51,7 +51,7 @@ BAD = {
     "damping of a part": (
         ("methods", "if-explicit", "solver", "damping"), "much", "methods.if-explicit.solver.damping",
     ),
-    "unknown setting": (("settings", "mnist-cnn"), "COPY", "must stand in params.yaml and have a folder"),
+    "unknown setting": (("settings", "mnist-cnn"), "COPY", "must have a folder settings/mnist-cnn"),
     "setting that is none": (("settings", "mnist-lr", "setting"), "mnist-cnn", "mnist-cnn"),
     "unknown benchmark": (("benchmark",), ["mnist"], "benchmark must be one of mnist-lr, mnist-mlp"),
     "unknown store": (("methods", "grad-dot", "store"), "nowhere", "must be one of"),
