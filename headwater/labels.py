@@ -89,9 +89,13 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
     return following.masked_fill(~real, IGNORED)
 
 
-def _check_shifted(tokens: Any, labels: Tensor) -> None:
+def check_own_tokens(batch: Batch) -> None:
     """Refuse labels that are the tokens themselves: a model would be asked for what it was given."""
-    if not isinstance(tokens, Tensor) or tokens.shape != labels.shape or labels.ndim != 2:
+    entries = _entries(batch)
+    tokens, labels = entries.get("input_ids"), entries.get("labels")
+    if not (isinstance(tokens, Tensor) and isinstance(labels, Tensor) and labels.ndim == 2):
+        return
+    if tokens.shape != labels.shape:
         return
     known = labels != IGNORED
     if 2 * int(known.sum()) > labels.numel() > len(labels) and torch.equal(
@@ -135,8 +139,6 @@ def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Ten
     """
     labels = position_labels(batch, causal)
     if isinstance(batch, Mapping):
-        if not causal:
-            _check_shifted(batch.get("input_ids"), labels)
         output = model(**{name: t for name, t in batch.items() if name != "labels"})
     else:
         output = model(*batch[:-1])

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.batches import Batch
-from headwater.labels import IGNORED, labelled_logits, position_labels
+from headwater.labels import IGNORED, check_own_tokens, labelled_logits, position_labels
 
 # The model is Any: an nn.Module, or a function such as a partial functional_call.
 Target: TypeAlias = Callable[[Any, Any], Tensor]
@@ -189,6 +189,12 @@ _AT_POSITIONS: dict[Target, Callable[[Tensor, Tensor], Tensor]] = {
     logit: _logits,
     margin: _margins,
 }
+
+
+def check_shift(target: Any, batch: Batch) -> None:
+    """Refuse a target that does not shift its labels for a batch whose labels are its own tokens."""
+    if target in _AT_POSITIONS:
+        check_own_tokens(batch)
 
 
 def _check_known(name: str, target: Target) -> None:

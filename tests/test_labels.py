@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
+from headwater import AttributionTask
+from headwater.attributors import GradDot
 from headwater.labels import position_labels, with_labels
-from headwater.targets import causal, cross_entropy, log_probability, logit, margin
+from headwater.targets import causal, check_shift, cross_entropy, log_probability, logit, margin
 
 TARGETS = [cross_entropy, log_probability, logit, margin]
 BATCH = torch.arange(15.0, dtype=torch.float64).sin().view(5, 3), torch.tensor([0, 2, 1, 1, 0])
@@ -57,10 +59,10 @@ def test_batches_without_labels_are_refused(batch, message):
 def test_tokens_as_their_own_labels_are_refused():
     batch = {"input_ids": TOKENS, "attention_mask": MASK, "labels": TOKENS}
     with pytest.raises(ValueError, match=r"its own input_ids; .*targets.causal"):
-        cross_entropy(tiny_gpt2(), batch)
-    causal(cross_entropy)(tiny_gpt2(), batch)
+        GradDot(AttributionTask(tiny_gpt2(), cross_entropy)).cache([batch])
     few = torch.where(TOKENS == 4, TOKENS, -100)  # of masked language models some stay as they are
-    cross_entropy(tiny_gpt2(), {**batch, "labels": few})
+    for target, given in ((causal(cross_entropy), TOKENS), (cross_entropy, few)):
+        check_shift(target, {**batch, "labels": given})
 
 
 def test_what_is_no_sequence_is_refused():

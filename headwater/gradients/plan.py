@@ -20,6 +20,7 @@ from headwater.gradients.layers import Layers
 from headwater.gradients.matrix import Matrix
 from headwater.gradients.per_sample import looped_gradients
 from headwater.gradients.recording import Recording, record
+from headwater.targets import check_shift
 from headwater.task import BoundModel, SampleFunction
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Probe:
 
     def plan(self) -> Plan:
         """Return the groups whose whole gradient the rules give, and how."""
+        check_shift(self.function, self.few)
         exact = self._gradients()
         self._check_function(exact)
         recording = self._record()

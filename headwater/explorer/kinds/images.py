@@ -34,7 +34,8 @@ class Images:
     def __init__(self, images: Any, low: float = 0.0, high: float = 1.0) -> None:
         if hasattr(images, "detach"):  # a tensor
             images = images.detach().cpu().numpy()
-        _check_range(images, low, high)
+        if (low, high) == (0.0, 1.0):  # nobody said what is black and white
+            _check_range(images)
         self._pixels = as_pixels(images, low, high)
         if self._pixels.ndim != 4 and not (self._pixels.ndim == 3 and len(images.shape) != 2):
             raise ValueError(
@@ -87,17 +88,16 @@ class Images:
         return np.stack([np.asarray(image.fromarray(p).resize(size)) for p in pixels])
 
 
-def _check_range(images: Any, low: float, high: float) -> None:
+def _check_range(images: Any) -> None:
     """Refuse what looks like the inputs of a model, with mean and deviation taken out."""
     array = np.asarray(images)
     if array.dtype == np.uint8 or not array.size:
         return
     least, most = float(array.min()), float(array.max())
-    slack = 0.01 * (high - low)
-    if least < low - slack or most > high + slack:
+    if least < -0.01 or most > 1.01:
         raise ValueError(
-            f"images must be bytes, or numbers from {low:g} to {high:g}, got {least:.3g} to {most:.3g}: "
-            "undo the normalisation, or say Images(images, low=..., high=...)"
+            f"images must be bytes, or numbers from 0 to 1, got {least:.3g} to {most:.3g}: undo the "
+            "normalisation, or say Images(images, low=..., high=...)"
         )
 
 

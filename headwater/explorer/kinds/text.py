@@ -68,7 +68,7 @@ class Text:
 
     def describe(self, row: int) -> str:
         """Return the text."""
-        return "".join(self._tokens(row)).strip()
+        return "".join(self._tokens(row)).removesuffix(self._separator)
 
     @property
     def whole(self) -> bool:
