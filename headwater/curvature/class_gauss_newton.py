@@ -15,6 +15,7 @@ from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import ROWS
+from headwater.curvature.outer_products import MarginGaussNewton
 from headwater.curvature.row_operator import RowOperator
 from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
@@ -85,7 +86,7 @@ class ClassGaussNewton(Curvature):
         """Return 1, or -(1-p) for margins."""
         if self.label == "loss":
             return super().loss_scale(values)
-        return -torch.sigmoid(-values.to(torch.float64))
+        return MarginGaussNewton().loss_scale(values)
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no cross-entropy of (inputs, labels), or other classes than given."""

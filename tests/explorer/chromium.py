@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -62,3 +63,25 @@ def prefer(driver: Chrome, scheme: str) -> None:
 def console_errors(driver: Chrome) -> list[str]:
     """Return what the page complained of since the last call."""
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def all_of(driver, selector):
+    """The elements that a CSS selector finds."""
+    return driver.find_elements(By.CSS_SELECTOR, selector)
+
+
+@pytest.fixture(scope="module")
+def driver():
+    """One browser for the tests of a file."""
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def no_complaints(driver):
+    """A window of the usual size, in light, whose console stays empty."""
+    resize(driver, 1280, 900)
+    prefer(driver, "light")
+    console_errors(driver)
+    yield
+    assert console_errors(driver) == []

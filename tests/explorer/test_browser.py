@@ -6,13 +6,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from tests.explorer import pages
-from tests.explorer.chromium import browser, console_errors, open_page, prefer, resize
+from tests.explorer.chromium import all_of, open_page, prefer, resize
 
-
-@pytest.fixture(scope="module")
-def driver():
-    with browser() as found:
-        yield found
+pytestmark = pytest.mark.usefixtures("no_complaints")
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +19,6 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     return pages.text_page(tmp_path_factory.mktemp("page") / "texts.html")
-
-
-@pytest.fixture(autouse=True)
-def no_complaints(driver):
-    resize(driver, 1280, 900)
-    prefer(driver, "light")
-    console_errors(driver)
-    yield
-    assert console_errors(driver) == []
-
-
-def all_of(driver, selector):
-    return driver.find_elements(By.CSS_SELECTOR, selector)
 
 
 def texts_of(driver, selector):

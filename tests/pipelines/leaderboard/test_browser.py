@@ -8,17 +8,12 @@ from selenium.webdriver.support.ui import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from pipelines.leaderboard.page import leaderboard_page
-from tests.explorer.chromium import browser, console_errors, open_page, prefer, resize
+from tests.explorer.chromium import all_of, open_page, prefer, resize
 from tests.pipelines.leaderboard.workspaces import HOSTILE, make_workspace
 
+pytestmark = pytest.mark.usefixtures("no_complaints")
 TABS = ("overview", "setting", "cost", "damping", "resources")
 TIP = "#vg-tooltip-element.visible"
-
-
-@pytest.fixture(scope="module")
-def driver():
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +23,6 @@ def page(tmp_path_factory):
     path.write_text(leaderboard_page(root))
     assert path.stat().st_size < 6e6
     return path
-
-
-@pytest.fixture(autouse=True)
-def no_complaints(driver):
-    resize(driver, 1280, 900)
-    prefer(driver, "light")
-    console_errors(driver)
-    yield
-    assert console_errors(driver) == []
-
-
-def all_of(driver, selector):
-    return driver.find_elements(By.CSS_SELECTOR, selector)
 
 
 def names(driver, tab):
