@@ -47,11 +47,15 @@ def test_params_and_metrics_and_plots(repository):
 
 
 @pytest.mark.slow
-def test_an_experiment(repository):
+def test_experiments(repository):
     repository.run("dvc", "exp", "run", "-S", f"{METHOD}=0.02")
+    for value in ("0.03", "0.04"):
+        repository.run("dvc", "exp", "run", "--queue", "-S", f"{METHOD}={value}")
+    repository.run("dvc", "exp", "run", "--run-all")
     shown = repository.run("dvc", "exp", "show", "--csv").stdout
     found = {line for line in shown.splitlines() if ",commit," not in line}
-    assert any("0.02" in line for line in found), shown
+    for value in ("0.02", "0.03", "0.04"):
+        assert any(value in line for line in found), shown
 
 
 @pytest.mark.slow
