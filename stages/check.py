@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,8 +75,11 @@ def _names(params: Params) -> Iterator[tuple[str, str, set[str]]]:
                 yield f"stores.{key}.checkpoints on {name}", store.checkpoints, set(setting.train)
     for group in ("stores", "methods"):
         for key, thing in getattr(params, group).items():
-            for name in (*(thing.only or ()), *thing.infeasible):
+            for name in thing.infeasible:
                 yield f"{group}.{key}: a setting", name, settings
+            for pattern in thing.only or ():
+                found = fnmatch.filter(settings, pattern)
+                yield f"{group}.{key}: a setting", found[0] if found else pattern, settings
 
 
 def _made(params: Params, name: str, method: Method) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +12,7 @@ from headwater.benchmark.recipes import END
 from headwater.memory import parse_budget
 from stages.files import load_json
 from stages.recipes import choices
-from stages.row import Count, Fraction, Name, Row
+from stages.row import Count, Fraction, Name, Pattern, Row
 
 __all__ = [
     "Budget", "Data", "Device", "Family", "Infeasible", "Method", "Metrics", "OVER_BUDGET", "Params",
@@ -43,9 +44,9 @@ def over_budget(code: Path) -> str:
 
 
 class Feasible(Row):
-    """A store or a method that may be left out on some settings."""
+    """A store or a method that may be left out on some settings; `only` holds patterns: ``mnist-*``."""
 
-    only: Annotated[list[Name], Field(min_length=1)] | None = None
+    only: Annotated[list[Pattern], Field(min_length=1)] | None = None
     infeasible: dict[Name, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -64,8 +65,8 @@ class Feasible(Row):
             setting: its name.
             over: why the budget leaves it out; "": it does not.
         """
-        if self.only is not None and setting not in self.only:
-            raise Infeasible(f"only for {', '.join(self.only)}", listed=False)
+        if not self._named(setting):
+            raise Infeasible(f"only for {', '.join(self.only or ())}", listed=False)
         if setting in self.infeasible:
             raise Infeasible(self.infeasible[setting])
         if over:
@@ -73,7 +74,10 @@ class Feasible(Row):
 
     def feasible(self, setting: str) -> bool:
         """Return whether this is made for a setting."""
-        return setting not in self.infeasible and (self.only is None or setting in self.only)
+        return setting not in self.infeasible and self._named(setting)
+
+    def _named(self, setting: str) -> bool:
+        return self.only is None or any(fnmatch(setting, pattern) for pattern in self.only)
 
 
 class Noisy(Row):

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from stages.recipes import describe
 
-__all__ = ["At", "Count", "Fraction", "Name", "Row", "places", "read", "read_row"]
+__all__ = ["At", "Count", "Fraction", "Name", "Pattern", "Row", "places", "read", "read_row"]
 
 PARAMS = Path("params.yaml")
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*-]+$")]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 

@@ -1,6 +1,7 @@
 """A bad params.yaml is one clear line before any work."""
 
 import copy
+import fnmatch
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ def of_settings(params, *names):
     for group in ("stores", "methods"):
         for thing in params[group].values():
             if "only" in thing:
-                thing["only"] = [name for name in thing["only"] if name in names]
+                thing["only"] = [only for only in thing["only"] if fnmatch.filter(names, only)]
         params[group] = {k: v for k, v in params[group].items() if v.get("only", names)}
     return params
 
@@ -63,6 +64,7 @@ BAD = {
         "methods.trak-1.projection: its store is projected already",
     ),
     "unknown only": (("methods", "trak-50", "only"), ["mnist"], "trak-50: a setting must be one of"),
+    "pattern of none": (("methods", "trak-50", "only"), ["mnist-*", "cnn-*"], "got 'cnn-*'"),
     "too many": (("methods", "trak-10", "count"), 11, "count must be at most 10"),
     "no such family": (("stores", "early", "checkpoints"), "late", "must be one of early, ensemble"),
     "no end of a run": (("methods", "dvemb", "store"), "trajectory", "at the end of their runs have"),
