@@ -118,6 +118,10 @@ class BoundModel:
     rest: dict[str, Tensor]
     layout: ParameterLayout
 
+    def __repr__(self) -> str:
+        name, size = type(self.module).__name__, self.layout.size
+        return f"BoundModel of {name}: {size:,} selected parameters, on {self.device}"
+
     @property
     def module(self) -> nn.Module:
         """The model that forward hooks are put on."""

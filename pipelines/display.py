@@ -51,6 +51,8 @@ class Display(Progress):
         self._all = self.add_task("", total=None, note=self)
 
     def __str__(self) -> str:
+        if not self._estimate.known:
+            return "estimating…"
         if (now := self.get_time()) > self._said[0] + 1:  # with many stages it takes a moment
             running = {t.fields["name"]: t.elapsed or 0.0 for t in self.tasks if "name" in t.fields}
             self._said = now, self._estimate.left(self._waiting, running, self._slots)

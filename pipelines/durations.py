@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,7 @@ from typing import Any
 PATH = Path("results/durations.json")
 _GROUP = re.compile(r".*:|@.*")  # what is left of an address without it
 _FAITH = 3.0  # a run begins as if it had done so many seconds of work at the speed of earlier ones
+_ENOUGH = 3  # so many stages of a run tell how long others of it take, where no earlier run does
 
 
 def load(path: Path) -> dict[str, float]:
@@ -39,18 +40,24 @@ class Estimate:
     def __init__(self, stages: Mapping[str, Any], past: Mapping[str, float]) -> None:
         self._stages, self._past = stages, past
         self.actual: Mapping[str, float] = {}
-        groups = defaultdict(list)
-        for name, seconds in past.items():
-            groups[_GROUP.sub("", name)].append(seconds)
-        usual = {group: median(seconds) for group, seconds in groups.items()}
+        usual = _medians(past)
         self._expected = {
-            name: past.get(name, usual.get(_GROUP.sub("", name), 1.0)) for name in stages
+            name: past.get(name, usual.get(_group(name), 0.0))
+            for name in stages
+            if name in past or _group(name) in usual
         }
+
+    @property
+    def known(self) -> bool:
+        """Whether there is something to go by: earlier runs of most stages, or some of this run."""
+        return len(self.actual) >= _ENOUGH or 2 * len(self._expected) >= len(self._stages)
 
     def left(self, waiting: Sequence[str], running: Mapping[str, float], slots: int) -> float:
         """Return the seconds left; of the running stages, `running` has those since they began."""
         scale, clock = self._scale(running), 0.0
-        seconds = {name: scale * self._expected[name] for name in (*running, *waiting)}
+        everything = (*running, *waiting)
+        seconds = self._of_new(name for name in everything if name not in self._expected)
+        seconds |= {n: scale * self._expected[n] for n in everything if n in self._expected}
         alone = {name for name in seconds if self._stages[name].alone}
         todo = sorted(waiting, key=lambda name: name not in alone)
         ends = {name: max(seconds[name] - s, s / 10) for name, s in running.items()}
@@ -66,6 +73,13 @@ class Estimate:
             unmet.remove(first)
         return clock
 
+    def _of_new(self, names: Iterable[str]) -> dict[str, float]:
+        """Return what stages without a past take: what those like them took in this run."""
+        if len(self.actual) < _ENOUGH:
+            return dict.fromkeys(names, 1.0)
+        usual, any_other = _medians(self.actual), median(self.actual.values())
+        return {name: usual.get(_group(name), any_other) for name in names}
+
     def _scale(self, running: Mapping[str, float]) -> float:
         """How many times the seconds of earlier runs this one takes; stages that are late count."""
         known, scale = {name: s for name, s in self.actual.items() if name in self._past}, 1.0
@@ -74,3 +88,15 @@ class Estimate:
             scale = (_FAITH + sum(known.values())) / (_FAITH + past)
             known |= {n: s for n, s in running.items() if s > scale * self._past.get(n, math.inf)}
         return scale
+
+
+def _group(name: str) -> str:
+    return _GROUP.sub("", name)
+
+
+def _medians(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the median of each group of stages, those of one kind."""
+    groups = defaultdict(list)
+    for name, each in seconds.items():
+        groups[_group(name)].append(each)
+    return {group: median(each) for group, each in groups.items()}

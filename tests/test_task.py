@@ -155,6 +155,15 @@ def test_a_model_with_nothing_to_train_is_refused(problem) -> None:
         problem.task()
 
 
+def test_a_bound_model_is_shown_in_one_line() -> None:
+    task = AttributionTask(nn.Sequential(nn.Linear(99, 10), nn.Linear(10, 3)), cross_entropy)
+    assert repr(task.bind()) == "BoundModel of Sequential: 1,033 selected parameters, on cpu"
+    only_last = AttributionTask(
+        nn.Sequential(nn.Linear(9, 10), nn.Linear(10, 3)), cross_entropy, layers="1"
+    )
+    assert "33 selected parameters" in repr(only_last.bind())
+
+
 @pytest.mark.parametrize(
     "loss",
     [

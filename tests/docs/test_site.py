@@ -12,7 +12,25 @@ import pytest
 from headwater.attributors import method_names, module_of
 from tests.architecture.imports import ROOT
 
-PACKAGES = ("curvature", "solvers", "projections", "gradients", "metrics")
+PACKAGES = (
+    "curvature",
+    "solvers",
+    "projections",
+    "gradients",
+    "metrics",
+    "scores",
+    "explorer",
+    "recording",
+)
+OTHERS = (
+    "attributors.attributor.Attributor",
+    "attributors.method.Method",
+    "recording.hugging_face.TrainerRecorder",
+    "recording.lightning.LightningRecorder",
+    "task.AttributionTask",
+    "task.BoundModel",
+    "trajectory.Step",
+)
 FETCHED = re.compile(
     r"<(?:script|link|img|iframe|source)\b[^>]*?\s(?:src|href)=[\"']?(?:https?:)?//"
 )
@@ -36,7 +54,12 @@ def test_every_page_of_docs_is_in_the_site(site: Path) -> None:
 def test_the_reference_has_every_public_name(site: Path) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in site.glob("reference/*.html"))
     found = set(re.findall(r'id="(headwater\.[\w.]+)"', text))
-    wanted = {"headwater.task.AttributionTask"}
+    wanted = {f"headwater.{name}" for name in OTHERS}
+    for path in (ROOT / "headwater" / "attributors").glob("*_attributor.py"):
+        classes = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+        ]
+        wanted |= {f"headwater.attributors.{path.stem}.{node.name}" for node in classes}
     wanted |= {f"{module_of(name)}.{name}" for name in method_names()}
     for package in PACKAGES:
         module = importlib.import_module(f"headwater.{package}")

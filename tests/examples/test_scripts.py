@@ -97,6 +97,16 @@ def test_cleaning_the_most_suspicious_labels_gains_accuracy(run):
     assert "of them were wrong" in printed
 
 
+def test_files_in_the_folder_of_another_class_come_first(run):
+    found, printed = run("image_folder")
+    wrong, suspects = found["wrong"], found["suspects"]
+    assert sum(wrong) == 100
+    assert sum(wrong[i] for i in suspects[:100]) >= 70, "a tenth of the files are, so chance is 10"
+    assert found["scores"].shape == (1000, 100)
+    assert f"train/{found['train'].samples[suspects[0]][0].parent.name}/" in printed
+    assert "explorer.html has" in printed
+
+
 def test_a_lightning_module_is_attributed_as_it_is(run):
     found, printed = run("lightning_module")
     assert found["scores"].shape == (600, 100)

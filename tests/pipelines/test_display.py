@@ -117,6 +117,26 @@ def test_a_terminal_has_a_bar_for_the_run_and_one_a_running_stage(path):
     assert "mnist-lr solve@a ran in 4.0 s\n" in screen.text
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_an_earlier_run_nothing_is_guessed_until_three_stages_have_ended(
+    tmp_path, terminal
+):
+    stages = {f"s{i}": SimpleNamespace(needs=(), alone=False) for i in range(9)}
+    screen = Screen(terminal)
+    display = Display(stages, tmp_path / "durations.json", console=screen)
+    display.plan(list(stages), 1)
+    for name in [*stages][:3]:
+        screen.now += 20.0
+        assert str(display) == "estimating…"
+        display.begin(name)
+        display.end(name, "ran", 20.0)
+    screen.now += 2.0
+    assert str(display) == "about 2:00 left"
+    if not terminal:
+        ends = [line.rpartition(", ")[2] for line in screen.text.splitlines()]
+        assert ends == ["estimating…", "estimating…", "about 2:00 left"]
+
+
 def test_the_time_left_goes_on_while_nothing_happens(path):
     screen = Screen(terminal=True)
     display = Display(STAGES, path, console=screen)

@@ -64,6 +64,26 @@ def test_a_stage_never_seen_takes_what_its_group_does():
     assert estimate.left(["other"], {}, 1) == 1
 
 
+def test_without_a_past_three_stages_of_the_run_tell_of_the_others():
+    names = [f"{kind}@{i}" for kind in ("train", "solve") for i in range(50)]
+    estimate = Estimate(stages(**dict.fromkeys(names, ())), {})
+    for ended in range(3):
+        estimate.actual = {f"train@{i}": 60.0 for i in range(ended)}
+        assert not estimate.known
+    estimate.actual = {"train@0": 60.0, "train@1": 50.0, "train@2": 90.0}
+    assert estimate.known
+    assert estimate.left(names[3:], {}, 2) == pytest.approx(97 * 60 / 2, rel=0.02)
+    estimate.actual = {**estimate.actual, "solve@0": 5.0}
+    rest = [name for name in names if name not in estimate.actual]
+    assert estimate.left(rest, {}, 2) == pytest.approx((47 * 60 + 49 * 5) / 2, rel=0.02)
+
+
+def test_a_past_of_most_stages_is_enough_to_begin_with():
+    graph = stages(a=(), b=(), c=(), d=())
+    assert Estimate(graph, {"a": 1, "b": 1}).known
+    assert not Estimate(graph, {"a": 1}).known
+
+
 def test_stages_never_seen_say_nothing_of_the_speed():
     graph = stages(a=(), new=())
     estimate = Estimate(graph, {"a": 10})
