@@ -115,7 +115,8 @@ def _seconds(needs: Needs, rates: Rates, cores: int) -> float:
     """Return the seconds of a run; NaN where training is a loop of its own."""
     if needs.left_out:
         return START
-    found = START + needs.disk / WRITTEN + needs.operations * rates.operation
+    found = START + needs.disk / WRITTEN
+    found += (needs.operations - needs.passes) * rates.operation + needs.passes * rates.passed
     if needs.steps or needs.stage == "train":
         found += needs.steps * rates.step / cores
     if needs.captures != (0, 0):

@@ -45,7 +45,8 @@ class Needs:
         problem: whose gradients: "clean", "noisy" or "test".
         disk: bytes that it writes.
         memory: bytes at its peak.
-        operations: multiplications and additions.
+        operations: multiplications and additions,
+        passes: of these, how many in forward and backward passes of the model.
         steps: steps of training, which all cores share.
         captures: checkpoints and samples whose gradients are captured.
         over: why the budget leaves it out.
@@ -59,6 +60,7 @@ class Needs:
     disk: float = 0.0
     memory: float = PROCESS
     operations: float = 0.0
+    passes: float = 0.0
     steps: int = 0
     captures: tuple[int, int] = (0, 0)
     over: str = ""
@@ -130,11 +132,12 @@ class _Plan:
         single = truth.leave_one_out and truth.leave_one_out + 1
         work = single * n * training.epochs * training.pass_
         memory += 3 * min(single * training.state, 2**28)
-        yield Needs("retrain", "leave-one-out", "", single * training.state, memory, work)
+        yield Needs("retrain", "leave-one-out", "", single * training.state, memory, work, work)
         models += single
         disk = len(TARGETS) * 4 * models * m + truth.subsets * n
         memory = PROCESS + m * training.sample + training.state
-        yield Needs("truth", "", "", disk, memory, models * m * training.pass_ / 3)
+        work = models * m * training.pass_ / 3
+        yield Needs("truth", "", "", disk, memory, work, work)
 
     def _store(self, key: str, store: Store) -> Iterator[Needs]:
         if reason := _reason(store, self.name):
@@ -146,10 +149,9 @@ class _Plan:
         made = []
         for problem, n in samples.items():
             block = min(store.block or found.block, n)
-            disk = (
-                count * -(-n // block) * block * found.kept
-            )  # the file of the last block is whole
-            held = min(block * found.captured, CAPTURED_BYTES) + 2 * block * found.kept
+            disk = count * -(-n // block) * block * found.kept  # the last block's file is whole
+            captured = min(block * found.captured, CAPTURED_BYTES)
+            held = captured * (1 + found.passed / found.captured) + 2 * block * found.kept
             memory = PROCESS + self.training.state + n * self.training.sample + held
             made.append(Needs("gradients", key, problem, disk, memory, captures=(count, n)))
         block = min(store.block or found.block, data.n_train)
@@ -175,16 +177,22 @@ class _Plan:
         if reason := _reason(method, self.name) or (missing and f"store {method.store} {missing}"):
             yield Needs("solve", key, left_out=reason)
             return
-        solve, score = self._solve_and_score(key, method, store)
+        attributors, passed = self._attributors(key, method, store), self.training.pass_
+        solve, score = self._solve_and_score(key, method, attributors, passed)
         work = max(solve.operations, score.operations)
         over, advice = self._over_method(max(solve.memory, score.memory), work)
-        for needs in (solve, score):
-            yield replace(needs, over=over, advice=advice, left_out=over)
+        others = self._solve_and_score(key, method, attributors, 0.0)
+        for needs, other in zip((solve, score), others, strict=True):
+            passes = needs.operations - other.operations
+            yield replace(needs, passes=passes, over=over, advice=advice, left_out=over)
 
-    def _solve_and_score(self, key: str, method: Method, store: Store) -> tuple[Needs, Needs]:
-        attributors = self._attributors(key, method, store)
-        found, data = self._footprint(store, attributors[0]), self.setting.data
-        cost = partial(self._cost, attributors[0], found)
+    def _solve_and_score(
+        self, key: str, method: Method, attributors: list[Attributor], passed: float
+    ) -> tuple[Needs, Needs]:
+        """Return what both stages take if a pass of a sample has `passed` operations."""
+        store, data = self.params.stores[method.store], self.setting.data
+        found = self._footprint(store, attributors[0])
+        cost = partial(self._cost, attributors[0], found, passed)
         whole, prepared = cost(data.n_train, data.n_test), cost(data.n_train, 0)
         several = len(attributors) * (len(attributors) > 1)
         again = several * (cost(data.n_train, self.setting.n_tune).operations - prepared.operations)
@@ -192,13 +200,8 @@ class _Plan:
         # What is prepared for the second model that chooses a damping is kept beside the first.
         memory = (1.4 if several and method.count > 1 else 1.0) * whole.memory
         memory += self._held(found, data.n_train, data.n_test)
-        scores, noisy = (
-            4.0 * data.n_train * data.n_test,
-            cost(data.noisy.n_train, data.noisy.n_train),
-        )
-        mapped = self._held(
-            found, method.count * data.n_train / 2, 0
-        )  # the files of all checkpoints
+        scores, noisy = 4.0 * data.n_train * data.n_test, cost(*(2 * [data.noisy.n_train]))
+        mapped = self._held(found, method.count * data.n_train / 2, 0)  # all checkpoints' files
         scoring = max(
             self._held(found, data.noisy.n_train, 0) + noisy.memory,
             mapped + 2 * scores + whole.kept,
@@ -249,8 +252,10 @@ class _Plan:
             save_json(path, asdict(count(*given)))
         return dict(load_json(path))
 
-    def _cost(self, attributor: Attributor, found: Footprint, n: int, m: int) -> Cost:
-        seen, passed = n * self.training.epochs, self.training.pass_
+    def _cost(
+        self, attributor: Attributor, found: Footprint, passed: float, n: int, m: int
+    ) -> Cost:
+        seen = n * self.training.epochs
         return attributor.cost(Sizes(n, m, found.numbers, found.pair, passed, seen))
 
     def _held(self, found: Footprint, n: float, m: int) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from headwater.benchmark.recipes import Recipe
@@ -56,6 +57,7 @@ class Footprint:
     """What the gradient of one sample takes.
 
     Args:
+        passed: bytes that its forward and backward pass keeps, activations and their gradients.
         captured: bytes of it as it is captured.
         kept: bytes on disk, in the dtype of the store.
         numbers: of the gradient as a vector, projected or not.
@@ -63,6 +65,7 @@ class Footprint:
         block: samples in a block of the store, if nobody says otherwise.
     """
 
+    passed: float
     captured: float
     kept: float
     numbers: int
@@ -98,7 +101,8 @@ def footprint(
         dense: whether vectors are formed.
         dtype: of the numbers on disk.
     """
-    found = as_captured = _captured(name, function)
+    as_captured, passed = _captured(name, function)
+    found = as_captured
     for projection in projections:
         found = found.project(projection.for_checkpoint(0))
     if dense:
@@ -107,6 +111,7 @@ def footprint(
     tensors = found.tensors()
     widest = max(int(tensor[0].numel()) for tensor in tensors.values() if tensor.numel())
     return Footprint(
+        passed,
         as_captured.nbytes / COUNTED,
         sum(_on_disk(tensor, size if n != "values" else 8) for n, tensor in tensors.items()),
         found.dimension,
@@ -131,11 +136,25 @@ def task_of(setting: Setting, function: str, like: Tensor) -> AttributionTask:
 
 
 @cache
-def _captured(name: str, function: str) -> Gradients:
+def _captured(name: str, function: str) -> tuple[Gradients, float]:
+    """Return the gradients of random samples, and the bytes that the pass of one of them keeps."""
     setting = get_setting(name)
     samples = samples_of(setting, COUNTED)
     task = task_of(setting, function, samples[0])
-    return GradientCapture(task.bind(0), task.target)(samples)
+    capture = GradientCapture(task.bind(0), task.target)
+    capture(samples)  # the first call also checks the rules, in passes of its own
+    parameters = {p.untyped_storage().data_ptr() for p in capture.model.module.parameters()}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        gradients = capture(samples)
+    return gradients, 2 * sum(saved.values()) / COUNTED
 
 
 def _on_disk(tensor: Tensor, size: int) -> float:

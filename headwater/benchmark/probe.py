@@ -1,4 +1,4 @@
-"""How fast this machine does what plans count: one training step, one capture, one matrix product."""
+"""How fast this machine does what plans count: a training step, a pass, a capture, a matrix product."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from headwater.benchmark.plan import COUNTED, samples_of, task_of
+from headwater.benchmark.plan import COUNTED, samples_of, task_of, training_of
 from headwater.benchmark.recipes import Recipe
 from headwater.benchmark.settings import get_setting
+from headwater.benchmark.training.draws import initial_model
 from headwater.benchmark.training.run import Run
 from headwater.gradients import GradientCapture
 from headwater.projections import GradientProjection
@@ -24,6 +25,8 @@ SIZE = 768
 """Rows and columns of the matrices that are multiplied."""
 MORE = 16
 """Samples beyond the first two whose gradients are captured."""
+MANY, LITTLE = 512, 0.02
+"""Samples of a pass, where a few take less than so many seconds."""
 ENOUGH = 0.25
 """Seconds after which nothing is repeated."""
 
@@ -42,11 +45,13 @@ class Rates:
     Args:
         step: of a training step; NaN where training is a loop of its own.
         operation: of one multiplication or addition of a matrix product, float32 and float64 in turn.
+        passed: of one in a forward and backward pass of the model, whose products may be small.
         captures: of each store: seconds before the first sample, and for each.
     """
 
     step: float
     operation: float
+    passed: float
     captures: Mapping[str, tuple[float, float]]
 
 
@@ -60,7 +65,7 @@ def probe(name: str, device: torch.device, stores: Mapping[str, Captured]) -> Ra
             if what not in known:
                 known[what] = _capture(name, what, device)
         captures = {key: known[what] for key, what in stores.items()}
-        return Rates(_step(name, device), _operation(device), captures)
+        return Rates(_step(name, device), _operation(device), _passed(name, device), captures)
     finally:
         torch.set_num_threads(threads)
 
@@ -73,6 +78,20 @@ def _step(name: str, device: torch.device) -> float:
     run = Run(setting, inputs, labels, 0, torch.arange(len(labels)))
     draws = itertools.cycle(list(run.draws(1)))
     return _seconds(lambda: run.advance([next(draws)]), device)
+
+
+def _passed(name: str, device: torch.device) -> float:
+    setting = get_setting(name)
+    inputs, labels = (t.to(device) for t in samples_of(setting, MANY))
+    model = initial_model(setting, 0, inputs).eval()
+
+    def work(n: int) -> None:
+        setting.loss(model, (inputs[:n], labels[:n])).sum().backward()
+
+    n, took = MORE, _seconds(partial(work, MORE), device)
+    if took < LITTLE:  # of small models: what a call costs by itself must not count
+        n, took = MANY, _seconds(partial(work, MANY), device)
+    return took / n / training_of(name).pass_
 
 
 def _capture(name: str, what: Captured, device: torch.device) -> tuple[float, float]:

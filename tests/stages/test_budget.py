@@ -41,7 +41,7 @@ def test_the_committed_budget_leaves_out_what_mnist_mlp_cannot_do():
     over = {key: n.over for (stage, key, _), n in found.items() if n.over and stage != "score"}
     assert over == {
         "if-explicit": "needs 479 GB of memory, the budget has 20 GB",
-        "unrolling-2": "needs 112 minutes, the budget has 30",
+        "unrolling-2": "needs 112 minutes, the budget has 25",
     }
     assert not any(needs.over for needs in planned(PARAMS, "mnist-lr").values())
 
