@@ -20,7 +20,7 @@ __all__ = ["ARCHIVE", "SPLITS", "load_samples", "load_windows", "read_events", "
 ARCHIVE = OfficialArchive(
     data_set="maestro",
     url="https://storage.googleapis.com/magentadata/datasets/maestro/v2.0.0/maestro-v2.0.0-midi.zip",
-    sha256=None,  # not known: whoever has the official archive writes its sha256 here
+    sha256="ec2cc9d94886c6b376db1eaa2b8ad1ce62ff9f0a28b3744782b13163295dadf3",
 )
 SPLITS = ("train", "validation", "test")
 

@@ -50,28 +50,22 @@ class OfficialArchive:
     Args:
         data_set: folder below `downloads` that has its content, laid out as in a mirror.
         url: address, which ends with the archive's name.
-        sha256: hexadecimal digest; None as long as nobody has written it down.
+        sha256: hexadecimal digest.
     """
 
     data_set: str
     url: str
-    sha256: str | None
+    sha256: str
 
     def fetch(self, downloads: Path) -> Path:
         """Download and unpack the archive unless that was done, and return the folder.
 
         Raises:
-            ValueError: If the checksum is unknown or differs, or the archive is not safe.
+            ValueError: If the checksum differs, or the archive is not safe.
         """
         folder = downloads / self.data_set
         if folder.is_dir():
             return folder  # it appears only when all of a verified archive is in it
-        if self.sha256 is None:
-            raise ValueError(
-                f"{self.url} must have a known sha256 before it is downloaded, got None: write it into "
-                f"headwater/benchmark/datasets/{self.data_set}.py, or set ${MIRROR} to a folder that "
-                f"holds {self.data_set}/"
-            )
         archive = downloads / PurePosixPath(self.url).name
         download_verified(self.url, archive, self.sha256)
         return unpack(archive, folder, self.sha256)

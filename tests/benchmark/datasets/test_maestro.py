@@ -106,13 +106,16 @@ def test_downloads_and_a_mirror_give_the_same_samples(small, monkeypatch, tmp_pa
     assert (tmp_path / "downloads/maestro" / TABLE).is_file()
 
 
-def test_an_unknown_archive_is_refused(monkeypatch, tmp_path):
+def test_another_archive_is_refused(small, monkeypatch, tmp_path):
     monkeypatch.delenv("HEADWATER_DATA_MIRROR", raising=False)
-    with pytest.raises(
-        ValueError, match=r"known sha256 .* set \$HEADWATER_DATA_MIRROR to a folder"
-    ):
-        maestro.load_samples(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "served").mkdir()
+    archive = pack(small / "maestro", tmp_path / "served/maestro-v2.0.0-midi.zip")
+    with served(archive.parent) as address:
+        source = replace(maestro.ARCHIVE, url=address + archive.name)
+        monkeypatch.setattr(maestro, "ARCHIVE", source)
+        with pytest.raises(ValueError, match=r"midi.zip must have sha256 ec2cc9d9"):
+            maestro.load_samples(tmp_path)
+    assert not (tmp_path / "downloads/maestro").exists()
 
 
 def test_a_mirror_must_be_complete(small, monkeypatch, tmp_path):

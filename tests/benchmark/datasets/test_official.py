@@ -38,16 +38,6 @@ def test_a_wrong_archive_leaves_nothing(offered, tmp_path):
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
-def test_an_archive_without_a_known_checksum_is_not_even_downloaded(tmp_path, monkeypatch):
-    monkeypatch.delenv("HEADWATER_DATA_MIRROR", raising=False)
-    source = OfficialArchive("set", (tmp_path / "no.zip").as_uri(), None)
-    with pytest.raises(
-        ValueError, match=r"known sha256 .*datasets/set.py, or set \$HEADWATER_DATA"
-    ):
-        find_official("set", "a", source, tmp_path / "downloads")
-    assert not (tmp_path / "downloads").exists()
-
-
 def test_a_file_goes_to_the_folder_of_its_data_set(offered, tmp_path):
     digest = file_checksum(offered / "set.tar.gz")
     with served(offered) as address:
