@@ -55,13 +55,9 @@ def select(batch: Batch, rows: slice | Tensor) -> Batch:
 
     What belongs to no sample stays as it is.
     """
-
-    def rows_of(t: Tensor) -> Tensor:
-        if t.ndim == 0:
-            return t
-        return t[rows] if isinstance(rows, slice) else t[rows.to(t.device)]
-
-    return map_tensors(batch, rows_of)
+    tensors = sample_tensors(batch)
+    found = (t[rows if isinstance(rows, slice) else rows.to(t.device)] for t in tensors)
+    return with_sample_tensors(batch, found)
 
 
 def batch_size(batch: Batch) -> int:
@@ -139,8 +135,7 @@ class DataFingerprint:
 
     def update(self, batch: Batch) -> None:
         """Add the samples of one batch."""
-        size = batch_size(batch)
-        if size == 0:
+        if (size := batch_size(batch)) == 0:
             return
         if self.first is None:
             self.first = fingerprint(select(batch, slice(0, 1)))
@@ -176,21 +171,17 @@ class SampleTable:
     def select(self, samples: Tensor) -> list[Batch]:
         """Return samples (b,), in ascending order, as few batches: one, where all of them are alike.
 
-        Raises:
-            IndexError: if a number is not that of a sample.
+        IndexError if a number is not that of a sample.
         """
         if len(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < self.n:
             raise IndexError(f"samples must be in 0..{self.n - 1}, got {samples.tolist()}")
+        homes = torch.bucketize(samples, self._ends, right=True)
+        which, counts = homes.unique_consecutive(return_counts=True)
         chosen = []
-        which, counts = torch.bucketize(samples, self._ends, right=True).unique_consecutive(
-            return_counts=True
-        )
         for part, rows in zip(which.tolist(), samples.split(counts.tolist()), strict=True):
             start = int(self._ends[part - 1]) if part else 0
             chosen.append(select(self.parts[part], rows - start))
-        if len({structure(batch) for batch in chosen}) == 1:
-            return [joined(chosen)]
-        return chosen
+        return [joined(chosen)] if len(set(map(structure, chosen))) == 1 else chosen
 
 
 class _Stream:
@@ -201,7 +192,6 @@ class _Stream:
         self.kind, self.end = "", 0
 
     def update(self, t: Tensor, start: int, end: int) -> None:
-        """Add what a batch of the samples start … end - 1 has at this position."""
         value = _bytes(t)
         kind = f"{t.dtype} {tuple(t.shape[1:]) if t.ndim else value.tobytes().hex()}"
         if kind != self.kind or self.end != start:

@@ -59,8 +59,4 @@ def flattened(
         >>> output(torch.zeros(2), torch.ones(4, 3)).tolist(), output.layout.names
         ([0.0, 0.0, 0.0, 0.0], ('1.weight',))
     """
-
-    def decorate(function: SampleFunction) -> FlatFunction:
-        return FlatFunction(function, AttributionTask(model, function, layers=layers).bind())
-
-    return decorate
+    return lambda f: FlatFunction(f, AttributionTask(model, f, layers=layers).bind())

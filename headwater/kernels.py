@@ -42,9 +42,9 @@ def exact_products() -> Iterator[None]:
     """
     matmul: Any = cuda.matmul  # reading the old switch fails where a user has set the new one
     new = hasattr(matmul, "fp32_precision")  # since PyTorch 2.9
-    name = "fp32_precision" if new else "allow_tf32"
+    name, exact = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
     before = getattr(matmul, name)
-    setattr(matmul, name, "ieee" if new else False)
+    setattr(matmul, name, exact)
     try:
         yield
     finally:

@@ -16,9 +16,7 @@ def logits_of(output: Any) -> Tensor:
 
     The output is a tensor; an object with the attribute `logits` (a `ModelOutput` of transformers); a
     mapping with the key "logits"; or a tuple or list whose first entry they are. The tensor is no copy.
-
-    Raises:
-        ValueError: if the output is none of these.
+    ValueError if the output is none of these.
     """
     if isinstance(output, Tensor):
         return output
