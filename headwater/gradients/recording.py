@@ -74,30 +74,28 @@ class Recording:
         Zeros where there is no call; None where a call has no place for n samples. `axes` says where
         the samples of each layer are.
         """
+        n, model = len(self.values), self.model
         total: Term | None = None
         for use in uses:
             for call in self.calls.get(use.module, ()):
                 axis = axes.get(use.module)
-                if call is None or axis is None:
-                    return None
-                if (sides := call.sides(len(self.values), axis)) is None:
+                if call is None or axis is None or (sides := call.sides(n, axis)) is None:
                     return None
                 term = self._of_call(call, use, parameters, *sides)
                 total = term if total is None else added(total, term)
         if total is not None:
             return total
-        width = sum(self.model.parameters[name].numel() for name in parameters)
-        shape = len(self.values), width
-        return Dense(torch.zeros(shape, dtype=self.model.dtype, device=self.model.device))
+        width = sum(model.parameters[name].numel() for name in parameters)
+        return Dense(torch.zeros(n, width, dtype=model.dtype, device=model.device))
 
     def _of_call(
         self, call: Call, use: Use, parameters: Sequence[str], x: Tensor, e: Tensor
     ) -> Term:
         if use.weight in parameters and use.weight is not None:
             e = _among(e, use.weight_rows, len(self.model.parameters[use.weight]))
-            formed = None if self.factors else call.rule.formed
-            found = formed and formed(call.module, x, e, use.bias in parameters)
-            return found or call.rule.gradient(call.module, x, e, use.bias in parameters)
+            given = call.module, x, e, use.bias in parameters
+            formed = None if self.factors or call.rule.formed is None else call.rule.formed(*given)
+            return formed or call.rule.gradient(*given)
         assert use.bias is not None
         return Dense(_among(per_channel(e), use.bias_rows, len(self.model.parameters[use.bias])))
 
@@ -120,9 +118,8 @@ def record(
 ) -> Recording:
     """Run f once forward and once backward, and record the calls of layers that have rules, by name.
 
-    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. Layers
-    to spread are called once for all samples (positions, (1, T) or (T,)); what they return is given
-    to each sample as a copy of its own, so that it has its own gradient.
+    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. What
+    layers to spread return, called once for all samples, is given to each as a copy of its own.
     """
     n = batch_size(batch)
     seen: list[tuple[str, nn.Module, Tensor, Tensor, bool]] = []
