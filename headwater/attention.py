@@ -11,11 +11,7 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """Compute x Wᵀ + b with some rows of a weight and of a bias that its parent owns.
-
-    It has no parameters: a forward hook gets ``(x, weight, bias)`` and the output, and reads off
-    the attributes which rows (start, stop) of which parameters of the parent, by name, these are.
-    """
+    """Compute x Wᵀ + b with rows (start, stop) of parameters that its parent owns, by name."""
 
     def __init__(
         self, parameter: str, rows: tuple[int, int], bias: str | None, bias_rows: tuple[int, int]
@@ -37,12 +33,11 @@ class ExplicitAttention(nn.MultiheadAttention):
     """nn.MultiheadAttention with every projection a call of a child, batch first.
 
     Parameters, state dict, arguments and results are those of nn.MultiheadAttention off its fast
-    path, but for rounding. With one input for query, key and value there is one call,
-    `project_qkv`; with one for key and value `project_q` and `project_kv`; otherwise, or with
-    weights of their own, `project_q`, `project_k` and `project_v`. Then `out_proj` is called. All
-    of them see (n, T, d), whatever `batch_first`; an unbatched input is a batch of one. A nested
-    tensor is left to nn.MultiheadAttention, which calls no child (see `headwater.kernels`). ValueError
-    if there is a `bias_k` or a row of zeros to attend to.
+    path, but for rounding. With one input for query, key and value `project_qkv` is called; with one
+    for key and value `project_q` and `project_kv`; otherwise, or with weights of their own, `project_q`,
+    `project_k` and `project_v`; then `out_proj`. All see (n, T, d), an unbatched input as a batch of one.
+    A nested tensor is left to nn.MultiheadAttention, which calls no child. ValueError if there is a
+    `bias_k` or a row of zeros to attend to.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -147,10 +142,9 @@ class ExplicitAttention(nn.MultiheadAttention):
 def explicit(model: nn.Module) -> nn.Module:
     """Replace every nn.MultiheadAttention of a model by an ExplicitAttention, in place.
 
-    The new modules share parameters, buffers and hooks with the old ones, so that state dicts and
-    optimisers stay valid; a module that is used twice stays one module. Subclasses, and modules
-    with `bias_k`, `bias_v` or `add_zero_attn`, are left as they are. A model that is itself an
-    nn.MultiheadAttention is returned as the module that replaces it.
+    The new modules share parameters, buffers and hooks with the old ones: state dicts and optimisers
+    stay valid. Subclasses, and modules with `bias_k`, `bias_v` or `add_zero_attn`, are left as they
+    are. A model that is itself an nn.MultiheadAttention is returned as the module that replaces it.
     """
     new: dict[nn.Module, ExplicitAttention] = {}
     root = nn.ModuleList([model])  # so that the model itself is a child as well

@@ -20,10 +20,9 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
 
     Files that end in ``.safetensors`` are read with safetensors, all others with
     ``torch.load(weights_only=True)``: no code in a file is ever run. A folder holds
-    ``model.safetensors``, or its shards with an index, as Hugging Face's Trainer writes them. Of a
-    tensor that has several names in the model (tied weights) one is enough: such files hold no more.
-    FileNotFoundError if the path does not exist, or a folder holds none of these files; TypeError if it
-    is none of these kinds; ValueError if keys or shapes differ from the model's.
+    ``model.safetensors``, or its shards with an index, as Hugging Face's Trainer writes them. Of tied
+    weights one name is enough. FileNotFoundError if there is no such file; TypeError if it is none of
+    these kinds; ValueError if keys or shapes differ from the model's.
     """
     state = _with_tied_names(_read(checkpoint), model)
     expected = model.state_dict()

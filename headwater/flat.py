@@ -15,10 +15,7 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 @dataclass(frozen=True)
 class FlatFunction:
-    """g(θ, batch) -> (batch,), with θ (p,) the selected parameters of a model in one vector.
-
-    The other parameters stay as the model has them.
-    """
+    """g(θ, batch) -> (batch,), θ (p,) the selected parameters of a model, which keeps the others."""
 
     function: SampleFunction
     model: BoundModel

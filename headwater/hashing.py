@@ -14,10 +14,7 @@ _FIRST, _SECOND, _GOLDEN = 0x7FEB352D, 0x846CA68B - (1 << 32), 0x9E3779B9 - (1 <
 
 
 def hash32(key: Tensor, count: int) -> Tensor:
-    """Return int32 words mix(key + c · 2^32/φ), c < count, uniform, for an int32 key () on any device.
-
-    It works under vmap with a batched key.
-    """
+    """Return int32 words mix(key + c · 2^32/φ), c < count, for an int32 key (), also under vmap."""
     index = torch.arange(count, dtype=torch.int32, device=key.device)
     return _mixed(key + index.mul_(_GOLDEN))
 

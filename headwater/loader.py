@@ -28,8 +28,7 @@ class LoadedData:
 
     The first iteration reads the loader, and keeps its batches if all of them fit into a budget of
     bytes. Later ones yield what is kept, or read the loader again and refuse it if it yields anything
-    else. Batches without samples are left out. Errors call the loader by its name: ValueError if it
-    shuffles, or can be read only once.
+    else. Batches without samples are left out. ValueError if it shuffles, or can be read only once.
     """
 
     def __init__(self, loader: Iterable[Batch], name: str, budget: int) -> None:
@@ -90,9 +89,8 @@ class LoadedData:
         """Take a loader for the one that was read, once it is clear that it yields the same samples.
 
         "ends" looks at the first sample, and at the last one and the number of samples where these can
-        be had without reading everything (sequences, and a `DataLoader` of a data set with places);
-        "all" reads and compares everything. The batches may be others. ValueError if it yields other
-        samples, or the check is an unknown one.
+        be had without reading everything; "all" reads and compares everything. The batches may be
+        others. ValueError if it yields other samples, or the check is an unknown one.
         """
         if check not in get_args(Check):
             raise ValueError(f"check must be one of {', '.join(get_args(Check))}, got {check!r}")

@@ -58,8 +58,7 @@ class Cost(NamedTuple):
 def available_bytes(device: torch.device) -> int:
     """Return how many bytes can still be taken on a device.
 
-    On CUDA, what PyTorch has reserved and not allocated counts as free; elsewhere it is the least that
-    the system and the process's container leave.
+    On CUDA, what PyTorch has reserved and not allocated is free; elsewhere what the container leaves.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -50,10 +50,7 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
 
 
 def empty_output(output: Any) -> Any:
-    """Return an output of the same kind that holds nothing: every entry None.
-
-    With `replace_logits` it becomes an output that is known to depend on the logits alone.
-    """
+    """Return an output of the same kind that holds nothing, to `replace_logits` in: all are None."""
     if isinstance(output, Tensor):
         return torch.empty(0)
     return _replaced(output, dict.fromkeys(_names(output)))

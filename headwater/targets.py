@@ -3,10 +3,7 @@
 A batch is ``(inputs, labels)``, or a mapping with "labels" beside the model's keyword arguments. The
 model returns its logits, or an output that holds them. Labels are int64: (n,) for logits (n, C), or one
 per position, (n, T) for logits (n, T, C), where -100 means no label (masked language models). Other
-shapes and types raise ValueError.
-
-A sequence is one event, p = Π_t p_t over the positions with a label. `causal(f)` is f of a model that
-predicts the next token; `per_token(f)` is f at each position.
+shapes and types raise ValueError. A sequence is one event, p = Π_t p_t over the positions with a label.
 """
 
 from __future__ import annotations

@@ -104,10 +104,7 @@ class _Caller(nn.Module):
 
 @dataclass(frozen=True)
 class BoundModel:
-    """The model at one checkpoint, as a pure function of the selected parameters.
-
-    `rest` holds all other parameters and the buffers; the wrapped model's own are never read.
-    """
+    """The model at one checkpoint, a function of the selected parameters; `rest` is all others."""
 
     caller: _Caller
     parameters: dict[str, Tensor]

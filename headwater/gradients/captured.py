@@ -49,11 +49,7 @@ class CapturedGradients:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether they are captured anew each time, which is cheaper than to write and read them.
-
-        So it is where they exceed what is allowed and the data, kept in memory, does not: both are
-        counted from the first batch, before the others are read.
-        """
+        """Whether they are captured anew each time: they exceed what is allowed, and data do not."""
         if not self._once or self.data.batches is None:
             return False
         first, count = self.data.first, self.data.batches

@@ -1,8 +1,4 @@
-"""Which groups of parameters the rules serve: found on a few samples, by comparison.
-
-The rules' terms are compared with backward passes through the same small batch: only the rounding of
-a backward pass is to be forgiven.
-"""
+"""Which groups of parameters the rules serve: found on a few samples, by comparison with autograd."""
 
 from __future__ import annotations
 

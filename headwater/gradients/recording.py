@@ -21,17 +21,14 @@ from headwater.task import BoundModel, SampleFunction
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output.
-
-    It is constant where no recorded layer comes before it: its input depends on no parameter.
-    """
+    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output."""
 
     module: nn.Module
     rule: Rule
     kept: Tensor
     output_gradient: Tensor
     dtype: torch.dtype
-    constant: bool
+    constant: bool  # no recorded layer comes before it: its input depends on no parameter
 
     def sides(self, n: int, axis: int) -> tuple[Tensor, Tensor] | None:
         """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
@@ -45,35 +42,28 @@ class Recording:
     """One pass over n samples: the calls of each layer (None: its rule does not know it), and f_i.
 
     Layers may have the samples in either of two axes: 0, (n, ...) or (n · T, ...) with the positions
-    of one sample side by side; or 1, (T, n, ...) or (T · n, ...). Where no `factors` are wanted, what
-    is smaller formed may be formed at once.
+    of one sample side by side; or 1, (T, n, ...) or (T · n, ...).
     """
 
     model: BoundModel
     calls: dict[str, list[Call | None]]
     values: Tensor
-    factors: bool
+    factors: bool  # else what is smaller formed may be formed at once
 
     def axes(self, layer: str) -> list[int]:
-        """Return where all inputs and outputs of a layer have room for the samples.
-
-        Where each sample has one position, both axes are the same: then it is the first.
-        """
+        """Return where all inputs and outputs of a layer have room for the samples."""
         n, known = len(self.values), [call for call in self.calls[layer] if call is not None]
         if None in self.calls[layer]:
             return []
         fitting = [axis for axis in (0, 1) if all(call.sides(n, axis) for call in known)]
         found = [call.sides(n, 0) for call in known]
+        # Where each sample has one position, both axes are the same: then it is the first.
         return fitting[:1] if {sides[1].shape[1] for sides in found if sides} == {1} else fitting
 
     def term(
         self, parameters: Sequence[str], uses: Sequence[Use], axes: Mapping[str, int]
     ) -> Term | None:
-        """Return the gradients of a group of parameters, the sum over all calls of their layers.
-
-        Zeros where there is no call; None where a call has no place for n samples. `axes` says where
-        the samples of each layer are.
-        """
+        """Return the sum over all calls of a group's layers; None where one has no place for samples."""
         n, model = len(self.values), self.model
         total: Term | None = None
         for use in uses:

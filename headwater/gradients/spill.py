@@ -38,9 +38,8 @@ class Allowance:
 class GradientBlocks:
     """Gradients in the order in which they are added, in blocks of a size that suits products.
 
-    Small batches are joined, large ones are cut; `joined`, there are as few as the allowance takes, for
-    gradients that meet many others block by block. What exceeds the allowance is written to a temporary
-    folder, which goes when this object does; what is read back is the same to the bit.
+    Small batches are joined, large ones are cut; `joined`, there are as few as the allowance takes. What
+    exceeds it is written to a temporary folder, which goes when this object does.
     """
 
     def __init__(self, allowance: Allowance, joined: bool = False) -> None:

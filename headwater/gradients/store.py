@@ -51,13 +51,9 @@ class StoreDescription:
 class GradientStore:
     """Read a complete store, block by block, read-only.
 
-    Args:
-        path: the folder of the store.
-        expect: what it must hold; default: anything.
-        device: where the gradients are put.
-        dtype: what they are converted to; default: float32, or float64 if stored so.
-
-    FileNotFoundError if there is no store; ValueError if it is incomplete, or holds something else.
+    It must hold what is expected, by default anything. Gradients are put on the device, in the dtype, by
+    default float32, or float64 if stored so. FileNotFoundError if there is no store; ValueError if it
+    is incomplete, or holds something else.
     """
 
     def __init__(

@@ -34,11 +34,7 @@ def write_gradients(
     represent: Callable[[Gradients], Gradients],
     block: int | None = None,
 ) -> None:
-    """Write the gradients of n samples; blocks that are already complete are not computed again.
-
-    `samples` returns those of a range as one batch; `represent` makes of captured gradients what is
-    stored.
-    """
+    """Write the gradients of n samples as `represent` makes them, but for blocks that are complete."""
     writer = StoreWriter(path, description, n, block)
     first = capture(samples(slice(0, 2)))
     writer.start(represent(first))
@@ -52,13 +48,8 @@ def write_gradients(
 class StoreWriter:
     """Write gradients block by block; what a killed run has written is kept.
 
-    Args:
-        path: the folder of the store.
-        description: what it holds.
-        n: the number of samples.
-        block: samples per block; default: as many as make the widest array's files 32 MB.
-
-    ValueError if the folder holds a store of something else, or of other samples.
+    A block has by default as many of the n samples as make the widest array's files 32 MB. ValueError if
+    the folder holds a store of something else, or of other samples.
     """
 
     def __init__(
@@ -80,10 +71,7 @@ class StoreWriter:
                 self._group, self.block = group, int(head["block"])
 
     def start(self, first: Gradients) -> int:
-        """Lay out the arrays after the first gradients are known; return the samples per block.
-
-        ValueError if the store was begun with gradients of other layers.
-        """
+        """Lay out the arrays, return the samples per block; ValueError if begun with other layers."""
         if self._group is None:
             self._group = self._create(first)
         if self._group.attrs["headwater"]["gradients"] != to_json(first):

@@ -106,8 +106,7 @@ class FactGraSS(LayerwiseProjection):
         nonzeros: outputs that an entry is added to.
 
     Reference:
-        Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
-        Projection, NeurIPS 2025.
+        Hu et al., GraSS, NeurIPS 2025, as for `GraSS`.
     """
 
     dimension: int
