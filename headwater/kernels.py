@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def no_fast_path() -> Iterator[None]:
-    """Make PyTorch's transformer layers call their children: no hook sees fused kernels."""
+    """Make PyTorch's transformer layers call their children, in all threads: hooks see no kernels."""
     enabled = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:

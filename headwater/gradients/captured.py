@@ -55,9 +55,8 @@ class CapturedGradients:
         first, count = self.data.first, self.data.batches
         one = self._represent(self.capture(select(first, slice(0, 1)))).nbytes
         data = count * sum(tensor.nbytes for tensor in tensors_of(first))
-        return data <= self.data.budget and not self._allowance.fits(
-            count * batch_size(first) * one
-        )
+        size = count * batch_size(first) * one
+        return data <= self.data.budget and not self._allowance.fits(size)
 
     def __iter__(self) -> Iterator[Gradients]:
         """Yield all of them, block by block."""

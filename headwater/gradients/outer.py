@@ -80,7 +80,7 @@ class Outer(Term):
         if self.cheaper_formed(n, m, t):
             out += self.inner_vectors(other.dense())
             return
-        one = self.inputs.new_full((), float(self.bias))  # times the bias's
+        one = self.inputs.new_full((), float(self.bias))  # of the bias, whose input is 1
         their_a, their_e = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
         for rows in row_blocks(n, s * m * t, self.device):
             part = out[rows]

@@ -147,10 +147,7 @@ class CapturedSource(GradientSource):
     def _of(
         self, capture: GradientCapture, data: LoadedData, once: bool = False, meets: int = 0
     ) -> CapturedGradients:
-        represent, index = (
-            self._represent,
-            self.index,
-        )  # not the source, which holds what is made here
+        represent, index = self._represent, self.index  # the source itself would be a circle
 
         def kept(gradients: Gradients) -> Gradients:
             return represent(gradients, index).formed_for(meets, meets)

@@ -25,15 +25,11 @@ class LinearMap(Protocol):
 
 
 class Moments(NamedTuple):
-    """Sums over samples and `positions` that Kronecker factors are made of, in float64.
+    """Sums over samples and positions that Kronecker factors are made of, in float64."""
 
-    They are Σ a aᵀ, (d_in (+ 1), d_in (+ 1)), of one-hot inputs its diagonal (d_in,); and Σ e eᵀ,
-    (d_out, d_out).
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    positions: int
+    inputs: Tensor  # Σ a aᵀ, (d_in (+ 1), d_in (+ 1)); one-hot inputs: its diagonal, (d_in,)
+    outputs: Tensor  # Σ e eᵀ, (d_out, d_out)
+    positions: int  # how many there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +84,8 @@ class Term(ABC):
 
     def form(self) -> dict[str, Any]:
         """Return all but the tensors, as JSON can keep it (see `headwater.gradients.forms.empty`)."""
-        options = {
-            name: value for name, value in vars(self).items() if not isinstance(value, Tensor)
-        }
-        return {"kind": self.kind} | options
+        tensors = self.tensors()
+        return {"kind": self.kind} | {k: v for k, v in vars(self).items() if k not in tensors}
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
