@@ -163,7 +163,7 @@ class SampleTable:
         self.n, self._ends = int(ends[-1]) if len(ends) else 0, ends
 
     def select(self, samples: Tensor) -> list[Batch]:
-        """Return samples (b,), ascending, in as few batches as can be; IndexError for unknown ones."""
+        """Return ascending samples (b,) in as few batches as can be; IndexError for unknown ones."""
         if len(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < self.n:
             raise IndexError(f"samples must be in 0..{self.n - 1}, got {samples.tolist()}")
         homes = torch.bucketize(samples, self._ends, right=True)

@@ -15,7 +15,7 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 @dataclass(frozen=True)
 class FlatFunction:
-    """g(θ, batch) -> (batch,), θ (p,) the selected parameters of a model, which keeps the others."""
+    """g(θ, batch) -> (batch,), θ (p,) the selected parameters of a model; the others are kept."""
 
     function: SampleFunction
     model: BoundModel

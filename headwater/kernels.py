@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def no_fast_path() -> Iterator[None]:
-    """Make PyTorch's transformer layers call their children, in all threads: hooks see no kernels."""
+    """Make PyTorch's transformer layers call their children, in all threads, for hooks to see."""
     enabled = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
@@ -22,7 +22,7 @@ def no_fast_path() -> Iterator[None]:
 
 
 def differentiable_attention() -> AbstractContextManager[None]:
-    """Compute attention from plain products: fused kernels have no second derivative and no vmap."""
+    """Compute attention from plain products: fused kernels have no second derivative nor vmap."""
     return sdpa_kernel(SDPBackend.MATH)
 
 

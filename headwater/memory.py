@@ -58,7 +58,7 @@ class Cost(NamedTuple):
 def available_bytes(device: torch.device) -> int:
     """Return how many bytes can still be taken on a device.
 
-    On CUDA, what PyTorch has reserved and not allocated is free; elsewhere what the container leaves.
+    On CUDA, what PyTorch has reserved and not allocated is free; elsewhere what containers leave.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -50,7 +50,7 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
 
 
 def empty_output(output: Any) -> Any:
-    """Return an output of the same kind that holds nothing, to `replace_logits` in: all are None."""
+    """Return an output of the same kind that holds only None, to `replace_logits` in."""
     if isinstance(output, Tensor):
         return torch.empty(0)
     return _replaced(output, dict.fromkeys(_names(output)))

@@ -22,7 +22,7 @@ VARIABLE = "HEADWATER_PROGRESS_SECONDS"  # between two lines; 0: a line per item
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items and show how far they are, by default of `len(items)`, and what time remains."""
+    """Yield the items and show how far they are, by default of their length, and the time left."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if not sys.stderr.isatty():

@@ -49,7 +49,7 @@ class CapturedGradients:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether they are captured anew each time: they exceed what is allowed, and data do not."""
+        """Whether they are captured anew each time: they exceed what is allowed, the data do not."""
         if not self._once or self.data.batches is None:
             return False
         first, count = self.data.first, self.data.batches

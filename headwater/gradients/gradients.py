@@ -156,7 +156,7 @@ class Gradients:
         return total
 
     def inner_all(self, others: Sequence[Gradients], n: int) -> Tensor:
-        """Return the products with all of several blocks, (b, m); these are b of n that meet them."""
+        """Return the products with several blocks, (b, m); these are b of n that meet them."""
         sizes = list(map(len, others))
         total = torch.zeros(len(self), sum(sizes), dtype=self._sums, device=self.device)
         for group, term in enumerate(self.terms):

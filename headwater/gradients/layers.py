@@ -29,7 +29,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Layers:
-    """The groups of a model's parameters, the uses of each, and the rules by the names of modules."""
+    """The groups of a model's parameters, the uses of each, and the rules by names of modules."""
 
     scheme: Scheme
     uses: tuple[tuple[Use, ...], ...]

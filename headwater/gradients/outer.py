@@ -92,7 +92,7 @@ class Outer(Term):
                 part += inputs.mul_(outputs).view(len(part), s, m, t).sum((1, 3))
 
     def cheaper_formed(self, n: int, m: int, t: int | None = None) -> bool:
-        """Whether s t (d_in + d_out) operations a pair are more than d_in d_out, and those of forming."""
+        """Whether s t (d_in + d_out) operations a pair exceed d_in d_out, and those of forming."""
         (_, s, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
         t = s if t is None else t
         return n * m * s * t * (d_in + d_out) > (n * s + m * t + n * m) * d_in * d_out

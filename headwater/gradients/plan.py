@@ -1,4 +1,4 @@
-"""Which groups of parameters the rules serve: found on a few samples, by comparison with autograd."""
+"""Which groups of parameters the rules serve: a few samples are compared with autograd."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Probe:
         return [once for once in ([sure] if sure == every else [sure, every]) if once]
 
     def _check_function(self, exact: Tensor) -> None:
-        """Refuse a function whose value for one sample depends on others in its batch, or on chance."""
+        """Refuse a function whose values depend on the others in a batch, or on chance."""
         n = batch_size(self.few)
         together = self._differentiable_values()
         with torch.no_grad():
@@ -145,7 +145,7 @@ class Probe:
                 "pass; look for random numbers in the forward pass, such as F.dropout without "
                 "training=self.training"
             )
-        # Of a sample without loss all that a gradient holds is rounding: its value has to differ too.
+        # Of a sample without loss all that a gradient holds is rounding: values must differ too.
         if n > 1 and differ(exact, alone, 0) and differ(together, torch.cat(apart), 10 * eps):
             raise ValueError(
                 "the value of a sample must not depend on the others in its batch, but the gradient "

@@ -63,7 +63,7 @@ class Recording:
     def term(
         self, parameters: Sequence[str], uses: Sequence[Use], axes: Mapping[str, int]
     ) -> Term | None:
-        """Return the sum over all calls of a group's layers; None where one has no place for samples."""
+        """Return the sum over calls of a group's layers; None if one has no place for samples."""
         n, model = len(self.values), self.model
         total: Term | None = None
         for use in uses:

@@ -157,7 +157,7 @@ class CapturedSource(GradientSource):
     def with_tests(
         self, batches: Iterable[Batch], target: SampleFunction | None = None, meets: int = 0
     ) -> Self:
-        """Return the same source with test samples, kept as products with `meets` others need them."""
+        """Return the source with test samples, kept as products with `meets` others need them."""
         target = self.task.target if target is None else target
         data = LoadedData.of(batches, "test batches", self.task.memory_budget // 4)
         known = self.gradients.capture
@@ -206,7 +206,7 @@ class CapturedSource(GradientSource):
 
 
 class StoredSource(GradientSource):
-    """Gradients read from stores, one block in memory at a time: every pass represents them again."""
+    """Gradients read from stores, a block in memory at a time: a pass represents them again."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ def write_gradients(
     represent: Callable[[Gradients], Gradients],
     block: int | None = None,
 ) -> None:
-    """Write the gradients of n samples as `represent` makes them, but for blocks that are complete."""
+    """Write the gradients of n samples as `represent` makes them, but complete blocks."""
     writer = StoreWriter(path, description, n, block)
     first = capture(samples(slice(0, 2)))
     writer.start(represent(first))
@@ -71,7 +71,7 @@ class StoreWriter:
                 self._group, self.block = group, int(head["block"])
 
     def start(self, first: Gradients) -> int:
-        """Lay out the arrays, return the samples per block; ValueError if begun with other layers."""
+        """Lay out the arrays, return samples per block; ValueError if begun with other layers."""
         if self._group is None:
             self._group = self._create(first)
         if self._group.attrs["headwater"]["gradients"] != to_json(first):

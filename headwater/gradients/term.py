@@ -68,10 +68,10 @@ class Term(ABC):
 
     @abstractmethod
     def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
-        """Return L_out G_i L_inᵀ of G_i (d_out, d_in (+ 1)), None: identity; ValueError for vectors."""
+        """Return L_out G_i L_inᵀ, G_i (d_out, d_in (+ 1)), None: identity; ValueError for vectors."""
 
     def moments(self, reduce: bool = False) -> Moments | None:
-        """Return the moments of positions ("expand"), or of their sums ("reduce"); None: not kept."""
+        """Return moments of positions ("expand"), or of their sums ("reduce"); None: not kept."""
         return None
 
     def tensors(self) -> dict[str, Tensor]:
