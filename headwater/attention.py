@@ -11,11 +11,7 @@ from torch import Tensor, nn
 
 
 class Projection(nn.Module):
-    """Compute x Wᵀ + b with some rows of a weight and of a bias that its parent owns.
-
-    It has no parameters: a forward hook gets ``(x, weight, bias)`` and the output, and reads off
-    the attributes which rows (start, stop) of which parameters of the parent, by name, these are.
-    """
+    """Compute x Wᵀ + b with rows (start, stop) of parameters that its parent owns, by name."""
 
     def __init__(
         self, parameter: str, rows: tuple[int, int], bias: str | None, bias_rows: tuple[int, int]
@@ -37,21 +33,12 @@ class ExplicitAttention(nn.MultiheadAttention):
     """nn.MultiheadAttention with every projection a call of a child, batch first.
 
     Parameters, state dict, arguments and results are those of nn.MultiheadAttention off its fast
-    path, but for rounding. With one input for query, key and value there is one call,
-    `project_qkv`; with one for key and value `project_q` and `project_kv`; otherwise, or with
-    weights of their own, `project_q`, `project_k` and `project_v`. Then `out_proj` is called. All
-    of them see (n, T, d), whatever `batch_first`; an unbatched input is a batch of one. A nested
-    tensor is left to nn.MultiheadAttention, which calls no child (see `headwater.kernels`).
-
-    Raises:
-        ValueError: if there is a `bias_k` or a row of zeros to attend to.
+    path, but for rounding. With one input for query, key and value `project_qkv` is called; with one
+    for key and value `project_q` and `project_kv`; otherwise, or with weights of their own, `project_q`,
+    `project_k` and `project_v`; then `out_proj`. All see (n, T, d), an unbatched input as a batch of one.
+    A nested tensor is left to nn.MultiheadAttention, which calls no child. ValueError if there is a
+    `bias_k` or a row of zeros to attend to.
     """
-
-    project_qkv: Projection
-    project_q: Projection
-    project_kv: Projection
-    project_k: Projection
-    project_v: Projection
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,8 +83,7 @@ class ExplicitAttention(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Return softmax(Q Kᵀ / √d_head + mask) V for each head, projected, and the softmax.
 
-        Raises:
-            ValueError: if shapes do not fit, or `is_causal` comes without a mask.
+        ValueError if shapes do not fit, or `is_causal` comes without a mask.
         """
         if query.is_nested or key.is_nested or value.is_nested:
             rest = (key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
@@ -134,37 +120,31 @@ class ExplicitAttention(nn.MultiheadAttention):
     def _heads(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """Project the inputs with as few calls as can be; return three (N, heads, T, d_head)."""
         _check_inputs(query, key, value, self.batch_first)
-        k = self._batch_first(key)
-        q = k if query is key else self._batch_first(query)
-        v = k if value is key else self._batch_first(value)
         if key is not value or not self._qkv_same_embed_dim:
-            inputs = ((self.project_q, q), (self.project_k, k), (self.project_v, v))
-            parts = [self._project(child, x) for child, x in inputs]
-        elif query is key:
-            parts = [*self._project(self.project_qkv, q).chunk(3, dim=-1)]
+            inputs = {"q": query, "k": key, "v": value}
         else:
-            q = self._project(self.project_q, q)
-            parts = [q, *self._project(self.project_kv, k).chunk(2, dim=-1)]
+            inputs = {"qkv": query} if query is key else {"q": query, "kv": key}
+        parts = [part for names, x in inputs.items() for part in self._project(names, x)]
         heads = (self.num_heads, self.head_dim)
         return [part.unflatten(-1, heads).transpose(1, 2) for part in parts]
 
-    def _batch_first(self, x: Tensor) -> Tensor:
+    def _project(self, names: str, x: Tensor) -> tuple[Tensor, ...]:
         if x.dim() == 2:
-            return x.unsqueeze(0)
-        return x if self.batch_first else x.transpose(0, 1)
-
-    def _project(self, child: Projection, x: Tensor) -> Tensor:
+            x = x.unsqueeze(0)
+        elif not self.batch_first:
+            x = x.transpose(0, 1)
+        child: Any = self.get_submodule(f"project_{names}")
         bias = None if child.bias is None else _rows(getattr(self, child.bias), child.bias_rows)
-        return child(x, _rows(getattr(self, child.parameter), child.rows), bias)
+        found = child(x, _rows(getattr(self, child.parameter), child.rows), bias)
+        return found.chunk(len(names), dim=-1)
 
 
 def explicit(model: nn.Module) -> nn.Module:
     """Replace every nn.MultiheadAttention of a model by an ExplicitAttention, in place.
 
-    The new modules share parameters, buffers and hooks with the old ones, so that state dicts and
-    optimisers stay valid; a module that is used twice stays one module. Subclasses, and modules
-    with `bias_k`, `bias_v` or `add_zero_attn`, are left as they are. A model that is itself an
-    nn.MultiheadAttention is returned as the module that replaces it.
+    The new modules share parameters, buffers and hooks with the old ones: state dicts and optimisers
+    stay valid. Subclasses, and modules with `bias_k`, `bias_v` or `add_zero_attn`, are left as they
+    are. A model that is itself an nn.MultiheadAttention is returned as the module that replaces it.
     """
     new: dict[nn.Module, ExplicitAttention] = {}
     root = nn.ModuleList([model])  # so that the model itself is a child as well

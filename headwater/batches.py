@@ -1,8 +1,7 @@
 """Batches: what a loader yields, and the guards at its door.
 
 A batch is a tensor, or a tuple, list, mapping or dataclass of tensors whose first dimension is the
-sample. A tensor without dimensions belongs to the batch as a whole. Leaves that are no tensors (a
-task name, None) are passed through untouched.
+sample. Tensors without dimensions belong to the batch as a whole, and other leaves pass untouched.
 """
 
 from __future__ import annotations
@@ -51,17 +50,10 @@ def with_sample_tensors(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
 
 
 def select(batch: Batch, rows: slice | Tensor) -> Batch:
-    """Return some samples of a batch, given as a slice or by their numbers on any device.
-
-    What belongs to no sample stays as it is.
-    """
-
-    def rows_of(t: Tensor) -> Tensor:
-        if t.ndim == 0:
-            return t
-        return t[rows] if isinstance(rows, slice) else t[rows.to(t.device)]
-
-    return map_tensors(batch, rows_of)
+    """Return some samples of a batch, given as a slice or by their numbers on any device."""
+    tensors = sample_tensors(batch)
+    found = (t[rows if isinstance(rows, slice) else rows.to(t.device)] for t in tensors)
+    return with_sample_tensors(batch, found)
 
 
 def batch_size(batch: Batch) -> int:
@@ -82,10 +74,9 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def structure(batch: Batch) -> Any:
-    """Return all of a batch but its samples: batches with equal structure may become one.
+    """Return all of a batch but its samples, to compare and hash: such as are equal may become one.
 
-    It can be compared and hashed: types, keys, and each tensor's dtype, device and shape of one sample.
-    Other leaves are equal where they are the same object, or say that they are.
+    These are types, keys, other leaves, and each tensor's dtype, device and shape of one sample.
     """
     if isinstance(batch, Tensor):
         value = None if batch.ndim else _bytes(batch).tobytes()
@@ -126,8 +117,7 @@ def fingerprint(batch: Batch) -> str:
 class DataFingerprint:
     """A digest of the samples of a data set and of their order, however they are batched.
 
-    Each tensor of a batch has a stream of its own. Where a stream's dtype or the shape of one sample
-    changes, and where a tensor without dimensions takes another value, counts as well. Beside it:
+    Where dtypes, shapes of one sample or tensors without dimensions change counts as well. Beside it:
     the `count` of samples, and the fingerprints of the `first` and the `last` one as a batch of one.
     """
 
@@ -139,8 +129,7 @@ class DataFingerprint:
 
     def update(self, batch: Batch) -> None:
         """Add the samples of one batch."""
-        size = batch_size(batch)
-        if size == 0:
+        if (size := batch_size(batch)) == 0:
             return
         if self.first is None:
             self.first = fingerprint(select(batch, slice(0, 1)))
@@ -174,23 +163,16 @@ class SampleTable:
         self.n, self._ends = int(ends[-1]) if len(ends) else 0, ends
 
     def select(self, samples: Tensor) -> list[Batch]:
-        """Return samples (b,), in ascending order, as few batches: one, where all of them are alike.
-
-        Raises:
-            IndexError: if a number is not that of a sample.
-        """
+        """Return ascending samples (b,) in as few batches as can be; IndexError for unknown ones."""
         if len(samples) and not 0 <= int(samples[0]) <= int(samples[-1]) < self.n:
             raise IndexError(f"samples must be in 0..{self.n - 1}, got {samples.tolist()}")
+        homes = torch.bucketize(samples, self._ends, right=True)
+        which, counts = homes.unique_consecutive(return_counts=True)
         chosen = []
-        which, counts = torch.bucketize(samples, self._ends, right=True).unique_consecutive(
-            return_counts=True
-        )
         for part, rows in zip(which.tolist(), samples.split(counts.tolist()), strict=True):
             start = int(self._ends[part - 1]) if part else 0
             chosen.append(select(self.parts[part], rows - start))
-        if len({structure(batch) for batch in chosen}) == 1:
-            return [joined(chosen)]
-        return chosen
+        return [joined(chosen)] if len(set(map(structure, chosen))) == 1 else chosen
 
 
 class _Stream:
@@ -201,7 +183,6 @@ class _Stream:
         self.kind, self.end = "", 0
 
     def update(self, t: Tensor, start: int, end: int) -> None:
-        """Add what a batch of the samples start … end - 1 has at this position."""
         value = _bytes(t)
         kind = f"{t.dtype} {tuple(t.shape[1:]) if t.ndim else value.tobytes().hex()}"
         if kind != self.kind or self.end != start:

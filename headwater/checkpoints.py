@@ -20,13 +20,9 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
 
     Files that end in ``.safetensors`` are read with safetensors, all others with
     ``torch.load(weights_only=True)``: no code in a file is ever run. A folder holds
-    ``model.safetensors``, or its shards with an index, as Hugging Face's Trainer writes them. Of a
-    tensor that has several names in the model (tied weights) one is enough: such files hold no more.
-
-    Raises:
-        FileNotFoundError: if the path does not exist, or a folder holds none of these files.
-        TypeError: if it is none of these kinds.
-        ValueError: if keys or shapes differ from the model's.
+    ``model.safetensors``, or its shards with an index, as Hugging Face's Trainer writes them. Of tied
+    weights one name is enough. FileNotFoundError if there is no such file; TypeError if it is none of
+    these kinds; ValueError if keys or shapes differ from the model's.
     """
     state = _with_tied_names(_read(checkpoint), model)
     expected = model.state_dict()
@@ -48,14 +44,10 @@ def load_checkpoint(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Tenso
 
 
 def _with_tied_names(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    names: dict[int, list[str]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        names.setdefault(id(tensor), []).append(name)
-    found = dict(state)
-    for tied in names.values():
-        for known in [name for name in tied if name in state][:1]:
-            found |= {name: state[known] for name in tied if name not in state}
-    return found
+    names = {name: id(t) for name, t in model.state_dict(keep_vars=True).items()}
+    # Of several names that are known the first counts.
+    known = {names[name]: state[name] for name in reversed(names) if name in state}
+    return {name: known[key] for name, key in names.items() if key in known} | dict(state)
 
 
 def _read(checkpoint: Checkpoint) -> Mapping[str, Tensor]:

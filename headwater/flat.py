@@ -15,10 +15,7 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 
 @dataclass(frozen=True)
 class FlatFunction:
-    """g(θ, batch) -> (batch,), with θ (p,) the selected parameters of a model in one vector.
-
-    The other parameters stay as the model has them.
-    """
+    """g(θ, batch) -> (batch,), θ (p,) the selected parameters of a model; the others are kept."""
 
     function: SampleFunction
     model: BoundModel
@@ -59,8 +56,4 @@ def flattened(
         >>> output(torch.zeros(2), torch.ones(4, 3)).tolist(), output.layout.names
         ([0.0, 0.0, 0.0, 0.0], ('1.weight',))
     """
-
-    def decorate(function: SampleFunction) -> FlatFunction:
-        return FlatFunction(function, AttributionTask(model, function, layers=layers).bind())
-
-    return decorate
+    return lambda f: FlatFunction(f, AttributionTask(model, f, layers=layers).bind())

@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 
 # lowbias32 multipliers (Wellons) and 2^32 divided by the golden ratio, as signed 32-bit numbers.
-_FIRST = 0x7FEB352D
-_SECOND = 0x846CA68B - (1 << 32)
-_GOLDEN = 0x9E3779B9 - (1 << 32)
+_FIRST, _SECOND, _GOLDEN = 0x7FEB352D, 0x846CA68B - (1 << 32), 0x9E3779B9 - (1 << 32)
 
 
 def hash32(key: Tensor, count: int) -> Tensor:
-    """Return int32 words mix(key + c · 2^32/φ), c < count, uniform, for an int32 key () on any device.
-
-    It works under vmap with a batched key.
-    """
+    """Return int32 words mix(key + c · 2^32/φ), c < count, for an int32 key (), also under vmap."""
     index = torch.arange(count, dtype=torch.int32, device=key.device)
     return _mixed(key + index.mul_(_GOLDEN))
 
@@ -30,9 +25,8 @@ def uniform(seeds: Sequence[int], *counters: Tensor) -> Tensor:
     Each number k joins the hash as h ← mix(h ⊕ mix(k · 2^32/φ)), so u at one place depends on the
     numbers there alone: not on how many places are asked for together, nor on the device.
 
-    Args:
-        seeds: integers >= 0 of any size, shared by all places.
-        counters: integer tensors below 2^32 on one device; u (float64) has the shape they broadcast to.
+    Seeds are integers >= 0 of any size, shared by all places; counters are integer tensors below 2^32 on
+    one device; u (float64) has the shape they broadcast to.
     """
     word = torch.tensor(_FIRST, dtype=torch.int32, device=counters[0].device)
     for seed in seeds:
@@ -55,13 +49,10 @@ def stream_key(*parts: int | str) -> int:
 def random_words(key: int, index: Tensor, count: int) -> Tensor:
     """Return words w_jc = mix(r_j + c · 2^32/φ), r_j = mix(k_1 + j_1 · 2^32/φ + mix(k_0 ⊕ mix(j_0))).
 
-    Any place can be drawn without the others. mix is a bijection, so that no two places below 2^32
-    have the same r_j, and their order is not one that steps of 2^32/φ could follow.
-
-    Args:
-        key: k_0 + 2^32 k_1, from `stream_key`.
-        index: places j = j_0 + 2^32 j_1 ≥ 0, integers of any shape.
-        count: words c of each place; the result is int32 (*index.shape, count).
+    The key is k_0 + 2^32 k_1, from `stream_key`. Each place j = j_0 + 2^32 j_1 ≥ 0 of index, integers of
+    any shape, has words c < count: int32 (*index.shape, count). Any can be drawn without the others.
+    mix is a bijection, so that no two places below 2^32 have the same r_j, and their order is not one
+    that steps of 2^32/φ could follow.
     """
     low, high = unpack("<2i", key.to_bytes(8, "little"))
     index = index.to(torch.int64)

@@ -15,12 +15,8 @@ SIGNS = {"loss": -1, "margin": 1, "logit": 1, "log_probability": 1}
 def helpful_direction(function: str, given: Helpful | None = None) -> Helpful:
     """Return whether a prediction is better when a function is lower or higher.
 
-    Args:
-        function: a name, one of `SIGNS` where nothing is given.
-        given: what somebody said of it.
-
-    Raises:
-        ValueError: If nobody said, or said something else.
+    The function is a name, one of `SIGNS` where nothing is given: ValueError if nobody said which way,
+    or said something else.
 
     Example:
         >>> helpful_direction("loss"), helpful_direction("reward", "higher")

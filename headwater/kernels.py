@@ -12,11 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 @contextmanager
 def no_fast_path() -> Iterator[None]:
-    """Make PyTorch's attention and transformer layers call their children, within the context.
-
-    In evaluation mode without gradients they run fused kernels instead, which no hook sees. The
-    switch is PyTorch's own, torch.backends.mha, and holds for all threads.
-    """
+    """Make PyTorch's transformer layers call their children, in all threads, for hooks to see."""
     enabled = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
@@ -26,25 +22,21 @@ def no_fast_path() -> Iterator[None]:
 
 
 def differentiable_attention() -> AbstractContextManager[None]:
-    """Compute attention from plain products, within the context.
-
-    The fused kernels have no second derivative, no forward mode, and no rule for vmap.
-    """
+    """Compute attention from plain products: fused kernels have no second derivative nor vmap."""
     return sdpa_kernel(SDPBackend.MATH)
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Multiply float32 matrices on CUDA in float32, within the context, wherever TF32 is allowed.
+    """Multiply float32 matrices on CUDA in float32 wherever TF32 is allowed, in all threads.
 
     TF32 keeps 10 bits of each factor: an error of 1e-3 that an inverse with a small damping enlarges.
-    The switch is PyTorch's own, and holds for all threads.
     """
     matmul: Any = cuda.matmul  # reading the old switch fails where a user has set the new one
     new = hasattr(matmul, "fp32_precision")  # since PyTorch 2.9
-    name = "fp32_precision" if new else "allow_tf32"
+    name, exact = ("fp32_precision", "ieee") if new else ("allow_tf32", False)
     before = getattr(matmul, name)
-    setattr(matmul, name, "ieee" if new else False)
+    setattr(matmul, name, exact)
     try:
         yield
     finally:

@@ -50,13 +50,8 @@ def position_labels(batch: Batch, causal: bool = False) -> Tensor:
 
     At position t it is the label y_t. Where the model is causal it is y_{t+1}, the next token; there is
     none at the last position, nor where t or t+1 is padding (attention_mask 0). A mapping without
-    "labels" has its "input_ids" as labels then.
-
-    Returns:
-        int64 in the shape of the labels; -100 where there is none.
-
-    Raises:
-        ValueError: if the batch has no int64 labels, or too few positions to predict the next one.
+    "labels" has its "input_ids" as labels then. The result is int64 in the shape of the labels, -100
+    where there is none; ValueError if a batch has no int64 labels, or too few positions for a next one.
     """
     entries = _entries(batch)
     labels = entries.get("labels")
@@ -95,12 +90,10 @@ def check_own_tokens(batch: Batch) -> None:
     tokens, labels = entries.get("input_ids"), entries.get("labels")
     if not (isinstance(tokens, Tensor) and isinstance(labels, Tensor) and labels.ndim == 2):
         return
-    if tokens.shape != labels.shape:
-        return
     known = labels != IGNORED
-    if 2 * int(known.sum()) > labels.numel() > len(labels) and torch.equal(
-        tokens[known], labels[known]
-    ):
+    if tokens.shape != labels.shape or not 2 * int(known.sum()) > labels.numel() > len(labels):
+        return
+    if torch.equal(tokens[known], labels[known]):
         raise ValueError(
             "labels must be what the model is to predict at each position, got its own input_ids; a "
             "model that predicts the next token needs targets.causal(...), such as "
@@ -130,12 +123,8 @@ def counted_positions(batch: Batch) -> Tensor | None:
 def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:
     """Call the model on a batch and return its logits beside the labels they are held against.
 
-    Returns:
-        The logits (n, T, C), in float32 at least, and the `position_labels` (n, T), -100 where there is
-        none. T = 1 where there is one label per sample.
-
-    Raises:
-        ValueError: if the logits or labels have another shape or type.
+    They are the logits (n, T, C), in float32 at least, and the `position_labels` (n, T), -100 where there
+    is none. T = 1 where there is one label per sample. ValueError for other shapes or types.
     """
     labels = position_labels(batch, causal)
     if isinstance(batch, Mapping):
@@ -155,8 +144,8 @@ def labelled_logits(model: Any, batch: Batch, causal: bool = False) -> tuple[Ten
         )
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    n, positions = len(labels), labels.shape[1:].numel()
-    return logits.reshape(n, positions, logits.shape[-1]), labels.reshape(n, positions)
+    shape = len(labels), labels.shape[1:].numel()
+    return logits.reshape(*shape, logits.shape[-1]), labels.reshape(shape)
 
 
 def _entries(batch: Batch) -> dict[str, Any]:

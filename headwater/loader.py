@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from operator import length_hint
 from typing import Any, Literal, get_args
@@ -28,17 +26,9 @@ Check = Literal["ends", "all"]
 class LoadedData:
     """The batches of a loader, in order, as often as they are asked for.
 
-    The first iteration reads the loader, and keeps its batches if all of them fit. Later ones yield
-    what is kept, or read the loader again and refuse it if it yields anything else. Batches without
-    samples are left out.
-
-    Args:
-        loader: batches in a fixed order.
-        name: what errors call it.
-        budget: bytes that the batches may take.
-
-    Raises:
-        ValueError: if the loader shuffles, or can be read only once.
+    The first iteration reads the loader, and keeps its batches if all of them fit into a budget of
+    bytes. Later ones yield what is kept, or read the loader again and refuse it if it yields anything
+    else. Batches without samples are left out. ValueError if it shuffles, or can be read only once.
     """
 
     def __init__(self, loader: Iterable[Batch], name: str, budget: int) -> None:
@@ -55,7 +45,7 @@ class LoadedData:
         """Return the loader itself where it is one of these already."""
         return loader if isinstance(loader, LoadedData) else cls(loader, name, budget)
 
-    @cached_property
+    @property
     def first(self) -> Batch:
         """The first batch; no other is read for it, and it is not read again."""
         for batch in self.head(1):
@@ -65,8 +55,7 @@ class LoadedData:
     def head(self, count: int) -> list[Batch]:
         """Return the first batches, of that many samples or all there are; they are read once."""
         while sum(map(batch_size, self._head)) < count:
-            if self._opened is None:
-                self._opened = islice(_filled(self.loader), len(self._head), None)
+            self._opened = self._rest()
             batch = next(self._opened, None)
             if batch is None:
                 break
@@ -78,7 +67,7 @@ class LoadedData:
     @property
     def n(self) -> int:
         """The number of samples."""
-        return self._all.count
+        return self.finish().count
 
     @property
     def batches(self) -> int | None:
@@ -88,45 +77,37 @@ class LoadedData:
     def __iter__(self) -> Iterator[Batch]:
         return self._read() if self._kept is None else iter(self._kept)
 
-    def finish(self) -> None:
-        """Read the loader, if nothing has done so yet."""
+    def finish(self) -> DataFingerprint:
+        """Read the loader, if nothing has done so yet; return what it is known by."""
         if self._seen is None:
             for _ in self:
                 pass
+        assert self._seen is not None
+        return self._seen
 
     def return_to(self, loader: Iterable[Batch], check: Check) -> None:
         """Take a loader for the one that was read, once it is clear that it yields the same samples.
 
         "ends" looks at the first sample, and at the last one and the number of samples where these can
-        be had without reading everything (sequences, and a `DataLoader` of a data set with places);
-        "all" reads and compares everything. The batches may be others.
-
-        Raises:
-            ValueError: if it yields other samples, or the check is an unknown one.
+        be had without reading everything; "all" reads and compares everything. The batches may be
+        others. ValueError if it yields other samples, or the check is an unknown one.
         """
         if check not in get_args(Check):
             raise ValueError(f"check must be one of {', '.join(get_args(Check))}, got {check!r}")
         check_ordered(loader, self.name)
-        whole, found = self._all, _ends(loader) if check == "ends" else _everything(loader)
-        wrong = {
-            f"{found.count} samples (of {whole.count})": found.count not in (None, whole.count),
-            "another first sample": found.first != whole.first,
-            "another last sample": found.last not in (None, whole.last),
-            "another sample between them": found.digest not in (None, whole.hexdigest()),
-        }
-        for what, is_wrong in wrong.items():
-            if is_wrong:
-                raise self._changed(what)
+        whole = self.finish()
+        count, first, last, digest = (_ends if check == "ends" else _everything)(loader)
+        if count not in (None, whole.count):
+            raise self._changed(f"{count} samples (of {whole.count})")
+        if first != whole.first:
+            raise self._changed("another first sample")
+        if last not in (None, whole.last):
+            raise self._changed("another last sample")
+        if digest not in (None, whole.hexdigest()):
+            raise self._changed("another sample between them")
         self.loader = loader
         if self._kept is None:  # else it is not asked for anything
-            self.__dict__.pop("first", None)
             self._head, self._opened = [], None
-
-    @property
-    def _all(self) -> DataFingerprint:
-        self.finish()
-        assert self._seen is not None
-        return self._seen
 
     def _read(self) -> Iterator[Batch]:
         seen, left = DataFingerprint(), self.budget
@@ -151,9 +132,11 @@ class LoadedData:
     def _one_pass(self) -> Iterator[Batch]:
         yield self.first
         yield from self._head[1:]
-        opened, self._opened = self._opened, None
-        rest = islice(_filled(self.loader), len(self._head), None)
-        yield from rest if opened is None else opened
+        rest, self._opened = self._rest(), None
+        yield from rest
+
+    def _rest(self) -> Iterator[Batch]:
+        return self._opened or islice(_filled(self.loader), len(self._head), None)
 
     def _changed(self, what: str) -> ValueError:
         return ValueError(
@@ -162,14 +145,8 @@ class LoadedData:
         )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is known of a loader; None: not without reading more."""
-
-    first: str | None
-    last: str | None = None
-    count: int | None = None
-    digest: str | None = None
+# The number of samples, the first and the last one, and all; None: not known without reading more.
+_Found = tuple[int | None, str | None, str | None, str | None]
 
 
 def _filled(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -180,7 +157,7 @@ def _everything(loader: Iterable[Batch]) -> _Found:
     seen = DataFingerprint()
     for batch in loader:
         seen.update(batch)
-    return _Found(seen.first, seen.last, seen.count, seen.hexdigest())
+    return seen.count, seen.first, seen.last, seen.hexdigest()
 
 
 def _ends(loader: Iterable[Batch]) -> _Found:
@@ -195,7 +172,7 @@ def _ends(loader: Iterable[Batch]) -> _Found:
             count = sum(map(len, places))
     else:
         first, last = list(islice(_filled(loader), 1)), []
-    return _Found(_sample(first, 0), _sample(last, -1), count)
+    return count, _sample(first, 0), _sample(last, -1), None
 
 
 def _fetched(loader: DataLoader[Any], places: Any) -> Batch:

@@ -18,6 +18,9 @@ next block, while more comes from the system page by page, at the cost of a prod
 LARGE = {"cpu": 2**25, "cuda": 2**28}
 """Numbers that one intermediate may hold, 128 MiB and 1 GiB in float32."""
 
+Numbers = int | Mapping[str, int]
+"""How many numbers: a count, or one per kind of device."""
+
 GIB = 2**30
 UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -55,23 +58,20 @@ class Cost(NamedTuple):
 def available_bytes(device: torch.device) -> int:
     """Return how many bytes can still be taken on a device.
 
-    On CUDA, what PyTorch has reserved and not allocated counts as free; elsewhere it is the least that
-    the system and the process's container leave.
+    On CUDA, what PyTorch has reserved and not allocated is free; elsewhere what containers leave.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
-    groups = _text(Path("/proc/self/cgroup"))
-    return int(min(psutil.virtual_memory().available, container_bytes(groups)))
+    left = container_bytes(_text(Path("/proc/self/cgroup")))
+    return int(min(psutil.virtual_memory().available, left))
 
 
 def container_bytes(groups: str, root: Path = Path("/sys/fs/cgroup")) -> float:
     """Return the least that a process's control groups and those above them leave; infinity: any number.
 
-    Args:
-        groups: what ``/proc/self/cgroup`` says. A group that it names need not be there: a container
-            may see its own as the root.
-        root: where the groups of both versions are mounted.
+    `groups` is what ``/proc/self/cgroup`` says. A group that it names need not be there: a container
+    may see its own as the `root`, where the groups of both versions are mounted.
     """
     return min(
         _left(folder, *names)
@@ -97,8 +97,7 @@ def default_budget(device: torch.device) -> int:
 def parse_budget(budget: int | str) -> int:
     """Return a budget in bytes, given so or as a number with a unit: B, kB, MB, GB, TB or KiB ... TiB.
 
-    Raises:
-        ValueError: if it is not a positive number of bytes.
+    ValueError if it is not a positive number of bytes.
 
     Example:
         >>> parse_budget("1.5GiB")
@@ -116,19 +115,11 @@ def parse_budget(budget: int | str) -> int:
 
 
 def rows_per_block(
-    width: int,
-    device: torch.device,
-    *,
-    numbers: int | Mapping[str, int] | None = None,
-    least: int = 1,
+    width: int, device: torch.device, *, numbers: Numbers | None = None, least: int = 1
 ) -> int:
-    """Return how many rows a block may have, at least one.
+    """Return how many rows of a width a block may have on a device, `least` however wide they are.
 
-    Args:
-        width: numbers in a row.
-        device: where the block lies.
-        numbers: in a block, at most: a count, or one per kind of device; None: `CACHED`.
-        least: rows of a block, however wide they are.
+    More than that hold at most `numbers`, by default `CACHED`.
     """
     if not isinstance(numbers, int):
         kind = "cpu" if device.type == "cpu" else "cuda"  # any accelerator wants large blocks
@@ -137,12 +128,7 @@ def rows_per_block(
 
 
 def row_blocks(
-    count: int,
-    width: int,
-    device: torch.device,
-    *,
-    numbers: int | Mapping[str, int] | None = None,
-    least: int = 1,
+    count: int, width: int, device: torch.device, *, numbers: Numbers | None = None, least: int = 1
 ) -> Iterator[slice]:
     """Yield slices that cover `count` rows in order, each as many as `rows_per_block` allows."""
     step = rows_per_block(width, device, numbers=numbers, least=least)

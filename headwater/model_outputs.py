@@ -16,9 +16,7 @@ def logits_of(output: Any) -> Tensor:
 
     The output is a tensor; an object with the attribute `logits` (a `ModelOutput` of transformers); a
     mapping with the key "logits"; or a tuple or list whose first entry they are. The tensor is no copy.
-
-    Raises:
-        ValueError: if the output is none of these.
+    ValueError if the output is none of these.
     """
     if isinstance(output, Tensor):
         return output
@@ -52,10 +50,7 @@ def replace_logits(output: Any, logits: Tensor) -> Any:
 
 
 def empty_output(output: Any) -> Any:
-    """Return an output of the same kind that holds nothing: every entry None.
-
-    With `replace_logits` it becomes an output that is known to depend on the logits alone.
-    """
+    """Return an output of the same kind that holds only None, to `replace_logits` in."""
     if isinstance(output, Tensor):
         return torch.empty(0)
     return _replaced(output, dict.fromkeys(_names(output)))

@@ -18,9 +18,7 @@ def as_pixels(image: ArrayLike, low: float = 0.0, high: float = 1.0) -> Pixels:
     """Return one image, or several, as bytes: (…, H, W) grey or (…, H, W, 3) coloured.
 
     Channels may come first, as in PyTorch. Bytes are kept; other numbers are cut to [low, high].
-
-    Raises:
-        ValueError: If the shape is not that of an image, or a number is not finite.
+    ValueError if the shape is not that of an image, or a number is not finite.
 
     Example:
         >>> as_pixels([[0.0, 0.5], [1.0, 2.0]]).tolist()

@@ -1,8 +1,7 @@
 """Progress of long work: a bar on a terminal, a log line now and then elsewhere.
 
-``logging.getLogger("headwater").setLevel(logging.ERROR)`` silences both, as does any level above WARNING.
-A line reads "{description}: {done} of {total}, {left:.0f} s left", or "{description}: {done}" where the
-total is not known: other programs may read it.
+``logging.getLogger("headwater").setLevel(logging.ERROR)`` silences both. A line reads
+"{description}: {done} of {total}, {left:.0f} s left", or "{description}: {done}" without a total.
 """
 
 from __future__ import annotations
@@ -17,19 +16,13 @@ from typing import TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-QUIET_SECONDS = 2.0
-"""Work that is done sooner shows nothing."""
-LOG_SECONDS = 10.0
-"""Between two lines, unless the environment says otherwise."""
-VARIABLE = "HEADWATER_PROGRESS_SECONDS"
-"""Seconds between two lines; 0: a line per item."""
+QUIET_SECONDS = 2.0  # work that is done sooner shows nothing
+LOG_SECONDS = 10.0  # between two lines, unless the environment says otherwise
+VARIABLE = "HEADWATER_PROGRESS_SECONDS"  # between two lines; 0: a line per item
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items and show how far they are, with the time that remains.
-
-    The description says what is being done; the total is by default the length of the items, if any.
-    """
+    """Yield the items and show how far they are, by default of their length, and the time left."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if not sys.stderr.isatty():
@@ -77,7 +70,7 @@ def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[
 def _pause() -> float:
     given = os.environ.get(VARIABLE, "")
     try:
-        seconds = float(given) if given else LOG_SECONDS
+        seconds = float(given or LOG_SECONDS)
     except ValueError:
         seconds = -1.0
     if not seconds >= 0:

@@ -3,10 +3,7 @@
 A batch is ``(inputs, labels)``, or a mapping with "labels" beside the model's keyword arguments. The
 model returns its logits, or an output that holds them. Labels are int64: (n,) for logits (n, C), or one
 per position, (n, T) for logits (n, T, C), where -100 means no label (masked language models). Other
-shapes and types raise ValueError.
-
-A sequence is one event, p = Π_t p_t over the positions with a label. `causal(f)` is f of a model that
-predicts the next token; `per_token(f)` is f at each position.
+shapes and types raise ValueError. A sequence is one event, p = Π_t p_t over the positions with a label.
 """
 
 from __future__ import annotations
@@ -104,10 +101,8 @@ def causal(target: Target) -> CausalTarget:
 
     The label of position t is that of t+1, so batches need not be shifted. A mapping without "labels"
     has its "input_ids" as labels. There is no label where it is -100, nor where the token or the one that
-    it follows is padding (attention_mask 0). Results of the same target are equal.
-
-    Raises:
-        ValueError: if the target is not `cross_entropy`, `log_probability`, `logit` or `margin`.
+    it follows is padding (attention_mask 0). Results of the same target are equal. ValueError if the
+    target is not `cross_entropy`, `log_probability`, `logit` or `margin`.
     """
     return CausalTarget(target)
 
@@ -117,10 +112,8 @@ def per_token(target: Target) -> TokenTarget:
 
     Cross-entropy, log-probability and logit sum up to those of the sample; margins do not. In a causal
     model the value of token t comes from the logits at t-1, so the first token has none. Where there is
-    one label per sample there is one position.
-
-    Raises:
-        ValueError: if the target is none of this module, nor `causal` of one.
+    one label per sample there is one position. ValueError if the target is none of this module, nor
+    `causal` of one.
 
     Example:
         >>> batch = {"input_ids": torch.tensor([[0, 3, 2]])}
@@ -143,14 +136,9 @@ def _of_samples(target: Target, model: Any, batch: Batch, causal: bool = False) 
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    flat = F.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-    )
+    rows = logits.flatten(0, 1)
+    flat = F.cross_entropy(rows, labels.flatten(), ignore_index=IGNORED, reduction="none")
     return flat.view(labels.shape)
-
-
-def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
-    return -_losses(logits, labels)
 
 
 def _logits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -185,7 +173,7 @@ def _joined_margins(margins: Tensor) -> Tensor:
 
 _AT_POSITIONS: dict[Target, Callable[[Tensor, Tensor], Tensor]] = {
     cross_entropy: _losses,
-    log_probability: _log_probabilities,
+    log_probability: lambda logits, labels: -_losses(logits, labels),
     logit: _logits,
     margin: _margins,
 }

@@ -27,7 +27,8 @@ class AttributionTask:
     """Say what is attributed: the target of a model to the samples it was trained on.
 
     The training objective is the mean of the loss over the training samples. The model is copied
-    and put into evaluation mode; the given one is left as it is.
+    and put into evaluation mode; the given one is left as it is. ValueError if there is no checkpoint,
+    a layer name matches nothing, or the budget is no size.
 
     Args:
         model: the architecture.
@@ -38,9 +39,6 @@ class AttributionTask:
         layers: module names or patterns that restrict the parameters; default: all trainable ones.
         memory_budget: bytes, or a number with a unit such as "8GB", that data, gradients and solutions
             may take; what is more goes to disk or in blocks. Default: a share of what is free.
-
-    Raises:
-        ValueError: if there is no checkpoint, a layer name matches nothing, or the budget is no size.
 
     Example:
         >>> model = torch.nn.Linear(3, 2)
@@ -60,11 +58,9 @@ class AttributionTask:
         layers: Sequence[str] | str | None = None,
         memory_budget: int | str | None = None,
     ) -> None:
-        self.loss = loss
-        self.target = target if target is not None else loss
-        parameters = dict(model.named_parameters())
+        self.loss, self.target = loss, loss if target is None else target
         names = select_parameters(model, layers)
-        self.layout = ParameterLayout.of({name: parameters[name] for name in names})
+        self.layout = ParameterLayout.of({name: model.get_parameter(name) for name in names})
         self._caller = _Caller(explicit(copy.deepcopy(model)).eval().requires_grad_(False))
         if checkpoints is None:
             checkpoints = [self._caller.model.state_dict()]
@@ -90,7 +86,7 @@ class AttributionTask:
     def bind(self, index: int = 0) -> BoundModel:
         """Load one checkpoint and return the model as a function of its selected parameters."""
         model = self._caller.model
-        rest = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        rest = dict([*model.named_parameters(), *model.named_buffers()])
         chosen = {name: rest.pop(name) for name in self.layout.names}
         return BoundModel(self._caller, chosen, rest, self.layout).at(self.checkpoints[index])
 
@@ -108,10 +104,7 @@ class _Caller(nn.Module):
 
 @dataclass(frozen=True)
 class BoundModel:
-    """The model at one checkpoint, as a pure function of the selected parameters.
-
-    `rest` holds all other parameters and the buffers; the wrapped model's own are never read.
-    """
+    """The model at one checkpoint, a function of the selected parameters; `rest` is all others."""
 
     caller: _Caller
     parameters: dict[str, Tensor]
@@ -161,11 +154,9 @@ class BoundModel:
         with torch.enable_grad():
             total = self.values(function, batch, {**self.parameters, **leaves}).sum()
         if total.requires_grad:
-            found = torch.autograd.grad(
-                total, list(leaves.values()), allow_unused=True, materialize_grads=True
-            )
+            found = torch.autograd.grad(total, [*leaves.values()], materialize_grads=True)
         else:
-            found = tuple(torch.zeros_like(t) for t in leaves.values())
+            found = tuple(map(torch.zeros_like, leaves.values()))
         dense = [g.to_dense() for g in found]  # an embedding may have a sparse one
         return ParameterLayout.of(leaves).flatten(dict(zip(leaves, dense, strict=True)))
 

@@ -1,13 +1,13 @@
 """Capture of per-sample gradients by forward hooks: one forward and one backward pass per batch.
 
-The hook of a layer keeps its input a and its output z; after the forward pass
-``autograd.grad(Σ_i f_i, all z)`` gives e = ∂f/∂z, and the layer's rule makes the gradients of its
-parameters of a and e. No parameter requires a gradient, so no weight gradient is ever computed.
+Of the input a of each layer and the gradients e = ∂f/∂z at its output z the layer's rule makes those of
+its parameters. No parameter requires a gradient, so no weight gradient is ever computed.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Self
 
 from headwater.batches import Batch, batch_size, to_device
@@ -27,11 +27,8 @@ class GradientCapture:
 
     On a few samples of the first batch it compares what the rules give with one backward pass per
     sample. Parameters whose gradient is not what their layers' rules say (used outside of their
-    module, layers without a rule) are differentiated sample by sample instead.
-
-    Args:
-        keep_factors: whether inputs and output gradients are kept even where the formed gradient is
-            smaller, as Kronecker factors need them.
+    module, layers without a rule) are differentiated sample by sample instead. With `keep_factors`
+    inputs and output gradients are kept even where the formed gradient is smaller.
     """
 
     def __init__(
@@ -59,40 +56,38 @@ class GradientCapture:
     def __call__(self, batch: Batch, first_row: int = 0) -> Gradients:
         """Return the gradients of a batch, whose first sample messages call number `first_row`.
 
-        Raises:
-            ValueError: if a value or a gradient is not finite, or depends on the rest of the batch.
+        ValueError if a value or a gradient is not finite, or depends on the rest of the batch.
         """
         batch = to_device(batch, self.model.device)
         if self._plan is None or self._probed < min(2, batch_size(batch)):
             few = telling(self.model, self.function, batch, first_row)
-            self._plan = Probe(
-                self.model, self.function, few, self._layers, self.keep_factors
-            ).plan()
-            self._probed = batch_size(few)
+            probe = Probe(self.model, self.function, few, self._layers, self.keep_factors)
+            self._plan, self._probed = probe.plan(), batch_size(few)
         gradients = self._capture(batch, self._plan)
-        named = {"the value of the function": gradients.values}
-        for name, term in zip(self.scheme.names, gradients.terms, strict=True):
-            for part, tensor in term.tensors().items():
-                if tensor.is_floating_point():
-                    # A dead ReLU hides an infinite input from the value, not from the gradient.
-                    named[f"the gradient of {name} ({part})"] = tensor
-        check_all_finite(named, first_row)
+        # A dead ReLU hides an infinite input from the value, not from the gradient.
+        named = {
+            f"the gradient of {name} ({part})": tensor
+            for name, term in zip(self.scheme.names, gradients.terms, strict=True)
+            for part, tensor in term.tensors().items()
+            if tensor.is_floating_point()
+        }
+        check_all_finite({"the value of the function": gradients.values} | named, first_row)
         return gradients
 
     def _capture(self, batch: Batch, plan: Plan) -> Gradients:
-        uses = self._layers.uses
+        uses, groups = self._layers.uses, range(len(self.scheme.groups))
         served = {use.module for group in plan.axes for use in uses[group]}
         rules = {name: self._layers.rules[name] for name in served}
         recording = record(self.model, self.function, batch, rules, plan.spread, self.keep_factors)
         if moving := plan.moving(batch, recording):
-            plan = self._plan = plan.without(moving)
+            kept = {group: own for group, own in plan.axes.items() if moving.isdisjoint(own)}
+            plan = self._plan = replace(plan, axes=kept)
         terms: dict[int, Term] = {}
         for group, axes in plan.axes.items():
             term = recording.term(self.scheme.groups[group], uses[group], axes)
             if term is not None:
                 terms[group] = (term if self.keep_factors else smaller(term)).contiguous()
         recording.calls.clear()
-        groups = range(len(self.scheme.groups))
         if rest := [group for group in groups if group not in terms]:
             chosen = [name for group in rest for name in self.scheme.groups[group]]
             vectors = per_sample_gradients(self.model, self.function, batch, chosen)

@@ -49,28 +49,23 @@ class CapturedGradients:
 
     @cached_property
     def streams(self) -> bool:
-        """Whether they are captured anew each time, which is cheaper than to write and read them.
-
-        So it is where they exceed what is allowed and the data, kept in memory, does not: both are
-        counted from the first batch, before the others are read.
-        """
-        count = self.data.batches if self._once else None
-        if count is None:
+        """Whether they are captured anew each time: they exceed what is allowed, the data do not."""
+        if not self._once or self.data.batches is None:
             return False
-        first = self.data.first
+        first, count = self.data.first, self.data.batches
         one = self._represent(self.capture(select(first, slice(0, 1)))).nbytes
         data = count * sum(tensor.nbytes for tensor in tensors_of(first))
-        fits = self._allowance.fits(count * batch_size(first) * one)
-        return data <= self.data.budget and not fits
+        size = count * batch_size(first) * one
+        return data <= self.data.budget and not self._allowance.fits(size)
 
     def __iter__(self) -> Iterator[Gradients]:
         """Yield all of them, block by block."""
-        if not self.streams:
+        if self.streams:
+            pieces = Pieces(self.capture, self._allowance)
+            for batch in track(self.data, "gradients", self.data.batches):
+                yield from map(self._represent, pieces(batch))
+        else:
             yield from self.blocks
-            return
-        pieces = Pieces(self.capture, self._allowance)
-        for batch in track(self.data, "gradients", self.data.batches):
-            yield from map(self._represent, pieces(batch))
 
     @property
     def blocks(self) -> GradientBlocks:
@@ -125,10 +120,10 @@ class Pieces:
         n, start, model = batch_size(batch), 0, self._capture.model
         while start < n:
             step = self._allowance.rows(self._width, model.device, model.dtype.itemsize)
-            rows = slice(start, start + -(-(n - start) // -(-(n - start) // step)))  # equal parts
-            part = batch if rows == slice(0, n) else select(batch, rows)
+            stop = start + -(-(n - start) // -(-(n - start) // step))  # equal parts
+            part = batch if stop - start == n else select(batch, slice(start, stop))
             found = self._capture(part, self._done)
             self._width = max(1, found.nbytes // (len(found) * model.dtype.itemsize))
             self._done += len(found)
             yield found
-            start = rows.stop
+            start = stop

@@ -79,11 +79,10 @@ class Sum(Term):
 
 
 def smaller(term: Term) -> Term:
-    """Return a term as it is, or formed where that takes no more bytes.
+    """Return a term as it is, or formed where that takes no more bytes, and so no more operations.
 
-    Fewer numbers are also fewer operations: of factors an inner product costs T² (d_in + d_out),
-    formed d_in · d_out, so what is larger in memory than its formed gradient, T (d_in + d_out) ≥
-    d_in · d_out, is never cheaper to multiply.
+    Of factors an inner product costs T² (d_in + d_out), formed d_in · d_out: where T (d_in + d_out) ≥
+    d_in · d_out, factors are never cheaper to multiply.
     """
     if isinstance(term, Dense) or term.bytes_per_sample < term.width * term.dtype.itemsize:
         return term
@@ -111,18 +110,14 @@ def concatenated(terms: Sequence[Term]) -> Term:
     if any(term.form() != first.form() for term in terms):
         matrix = next((term.matrix for term in terms if term.matrix is not None), None)
         return Dense(torch.cat([term.formed().dense() for term in terms]), matrix)
-    parts = [term.tensors() for term in terms]
-    return first.with_tensors(
-        {name: torch.cat(_aligned([part[name] for part in parts])) for name in parts[0]}
-    )
-
-
-def _aligned(parts: list[Tensor]) -> list[Tensor]:
-    """Give all parts the same number of positions, the second dimension, by zeros at the end."""
-    most = max(part.shape[1] for part in parts)
-    after = [0, 0] * (parts[0].ndim - 2)
-    missing = [most - part.shape[1] for part in parts]
-    return [pad(p, [*after, 0, a]) if a else p for p, a in zip(parts, missing, strict=True)]
+    found = {}
+    for name, tensor in first.tensors().items():
+        parts = [term.tensors()[name] for term in terms]
+        most, after = max(part.shape[1] for part in parts), [0, 0] * (tensor.ndim - 2)
+        missing = [most - part.shape[1] for part in parts]  # positions, the second dimension
+        pairs = zip(parts, missing, strict=True)
+        found[name] = torch.cat([pad(p, [*after, 0, m]) if m else p for p, m in pairs])
+    return first.with_tensors(found)
 
 
 def empty(form: dict[str, Any]) -> Term:

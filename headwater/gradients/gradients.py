@@ -78,8 +78,7 @@ class Scheme:
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the vectors (m, p) that have these parts (m, width), one per group."""
-        terms = [Dense(part) for part in parts]
-        return Gradients(self, terms, parts[0].new_zeros(len(parts[0]))).dense()
+        return Gradients(self, [*map(Dense, parts)], parts[0].new_zeros(len(parts[0]))).dense()
 
 
 @final
@@ -112,8 +111,8 @@ class Gradients:
             raise ValueError(f"vectors must have shape (n, p), got {tuple(vectors.shape)}")
         cut = list(widths) or [int(vectors.shape[1])]
         terms = [Dense(block) for block in vectors.split(cut, 1)]
-        kept = vectors.new_zeros(len(vectors)) if values is None else values
-        return cls(Scheme.of_widths(cut), terms, kept)
+        values = vectors.new_zeros(len(vectors)) if values is None else values
+        return cls(Scheme.of_widths(cut), terms, values)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -157,11 +156,7 @@ class Gradients:
         return total
 
     def inner_all(self, others: Sequence[Gradients], n: int) -> Tensor:
-        """Return the products with all of several blocks, (b, m); these are b of n that meet them.
-
-        What is cheaper formed is formed once for all blocks, so few columns at a time that they stay in
-        fast memory.
-        """
+        """Return the products with several blocks, (b, m); these are b of n that meet them."""
         sizes = list(map(len, others))
         total = torch.zeros(len(self), sum(sizes), dtype=self._sums, device=self.device)
         for group, term in enumerate(self.terms):
@@ -172,6 +167,7 @@ class Gradients:
                 for theirs, out in pairs:
                     mine.add_inner(theirs, out)
                 continue
+            # Formed once for all blocks, so few columns at a time that they stay in fast memory.
             for part in row_blocks(mine.width, len(self), self.device):
                 formed = mine.columns(part.start, part.stop)
                 for theirs, out in pairs:
@@ -272,8 +268,6 @@ def concatenate(blocks: Sequence[Gradients]) -> Gradients:
 def _merged(slices: Sequence[slice]) -> tuple[slice, ...]:
     found: list[slice] = []
     for s in slices:
-        if found and found[-1].stop == s.start:
-            found[-1] = slice(found[-1].start, s.stop)
-        else:
-            found.append(s)
+        start = found.pop().start if found and found[-1].stop == s.start else s.start
+        found.append(slice(start, s.stop))
     return tuple(found)

@@ -29,11 +29,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Layers:
-    """The groups of a model's parameters, the uses of each, and the rules by the names of modules.
-
-    A weight is with its bias where no other module uses either; parameters that no rule knows are one
-    group per module. This follows from the model alone, whatever function is differentiated.
-    """
+    """The groups of a model's parameters, the uses of each, and the rules by names of modules."""
 
     scheme: Scheme
     uses: tuple[tuple[Use, ...], ...]
@@ -53,6 +49,7 @@ def layers_of(model: nn.Module, layout: ParameterLayout) -> Layers:
                 if parameter is not None:
                     uses[parameter].append(use)
                     rules[name] = rule
+    # A weight is with its bias where no other module uses either; what no rule knows is by module.
     groups: dict[str, list[str]] = defaultdict(list)
     for name in layout.names:
         groups[_home(name, uses, rules)].append(name)

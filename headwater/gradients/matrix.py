@@ -12,9 +12,8 @@ from torch import Tensor
 class Matrix:
     """The shape (d_out, d_in) of a weight whose module computes W x + b.
 
-    As a vector the weight comes first, entry by entry as its parameter is stored, (d_out, d_in) or
-    transposed, then the bias. As a matrix the bias is the last column: the weight of one more input
-    that is always 1.
+    As a vector the weight comes first, as its parameter is stored, (d_out, d_in) or transposed, then
+    the bias. As a matrix the bias is the last column: the weight of one more input that is always 1.
     """
 
     d_out: int
@@ -51,16 +50,12 @@ class Matrix:
 
     def vectors(self, matrices: Tensor) -> Tensor:
         """Return matrices (n, d_out, d_in (+ 1)) as vectors (n, width)."""
-        if not self.bias:
-            return self.join(matrices, None)
-        return self.join(matrices[:, :, :-1], matrices[:, :, -1])
+        return self.join(matrices[:, :, : self.d_in], matrices[:, :, self.d_in :].flatten(1))
 
     def places(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column of coordinates (k,) of a vector; a bias has the column d_in."""
         rows, columns = coordinates // self.d_in, coordinates % self.d_in
         if self.transposed:
             rows, columns = coordinates % self.d_out, coordinates // self.d_out
-        count = self.d_out * self.d_in
-        is_bias = coordinates >= count
-        rows = torch.where(is_bias, coordinates - count, rows)
-        return rows, columns.masked_fill(is_bias, self.d_in)
+        biases = coordinates - self.d_out * self.d_in
+        return torch.where(biases < 0, rows, biases), columns.masked_fill(biases >= 0, self.d_in)

@@ -80,36 +80,25 @@ class Outer(Term):
         if self.cheaper_formed(n, m, t):
             out += self.inner_vectors(other.dense())
             return
+        one = self.inputs.new_full((), float(self.bias))  # of the bias, whose input is 1
+        their_a, their_e = other.inputs.flatten(0, 1), other.output_gradients.flatten(0, 1)
         for rows in row_blocks(n, s * m * t, self.device):
             part = out[rows]
-            inputs, outputs = self._gram(other, rows)
+            a, e = self.inputs[rows].flatten(0, 1), self.output_gradients[rows].flatten(0, 1)
+            inputs, outputs = torch.addmm(one, a, their_a.T), e @ their_e.T  # (n·s, m·t)
             if s == t == 1:
                 part.addcmul_(inputs, outputs)
             else:
                 part += inputs.mul_(outputs).view(len(part), s, m, t).sum((1, 3))
 
     def cheaper_formed(self, n: int, m: int, t: int | None = None) -> bool:
-        """Whether s t (d_in + d_out) operations a pair are more than d_in d_out, and those of forming.
-
-        The others have t positions, by default as many.
-        """
+        """Whether s t (d_in + d_out) operations a pair exceed d_in d_out, and those of forming."""
         (_, s, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
         t = s if t is None else t
         return n * m * s * t * (d_in + d_out) > (n * s + m * t + n * m) * d_in * d_out
 
-    def _gram(self, other: Outer, rows: slice) -> tuple[Tensor, Tensor]:
-        """Return a_is·a_jt + 1 and e_is·e_jt, (n·s, m·t)."""
-        a, e = self.inputs[rows].flatten(0, 1), self.output_gradients[rows].flatten(0, 1)
-        one = a.new_ones(()) if self.bias else a.new_zeros(())
-        inputs = torch.addmm(one, a, other.inputs.flatten(0, 1).T)
-        return inputs, e @ other.output_gradients.flatten(0, 1).T
-
     def inner_vectors(self, vectors: Tensor) -> Tensor:
-        """Return ⟨g_i, v_j⟩ for vectors (m, width), (n, m), by the route that moves less memory.
-
-        A few samples at a time: e_i · (V_j a_i) without a gradient, a matrix product with the
-        gradients, formed, or Σ_k (e_ik a_i) · v_jk with one row of all of them after the other.
-        """
+        """Return ⟨g_i, v_j⟩ for vectors (m, width), (n, m), by the route that moves less memory."""
         (_, t, d_in), d_out = self.inputs.shape, int(self.output_gradients.shape[2])
         weights, biases = self.matrix.split(vectors)
         out = vectors.new_empty(len(self), len(vectors))

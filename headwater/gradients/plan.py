@@ -1,14 +1,10 @@
-"""Which groups of parameters the rules serve: found on a few samples, by comparison.
-
-The rules' terms are compared with backward passes through the same small batch: only the rounding of
-a backward pass is to be forgiven. Whether a value depends on the rest of its batch is another question.
-"""
+"""Which groups of parameters the rules serve: a few samples are compared with autograd."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import torch
@@ -31,45 +27,25 @@ SMALL = 0.01  # groups with less than this share of the whole gradient are compa
 
 @dataclass(frozen=True)
 class Plan:
-    """How the gradients of a batch are made.
+    """How the gradients of a batch are made."""
 
-    Args:
-        axes: by the number of a group that rules serve, its layers and where their samples are.
-        matrices: by the number of such a group, the shape of its weight.
-        spread: layers that are called once for all samples.
-        sizes: by the name of a layer, how many numbers of each sample its outputs had...
-        shapes: ... where this was the shape of one sample in each tensor of the batch.
-    """
-
-    axes: dict[int, dict[str, int]]
-    matrices: dict[int, Matrix | None]
-    spread: Collection[str]
-    sizes: Mapping[str, float]
-    shapes: Sequence[tuple[int, ...]]
+    axes: dict[int, dict[str, int]]  # by group that rules serve, its layers and where samples are
+    matrices: dict[int, Matrix | None]  # by the number of such a group, the shape of its weight
+    spread: Collection[str]  # layers that are called once for all samples
+    sizes: Mapping[str, float]  # by layer, how many numbers of each sample its outputs had...
+    shapes: Sequence[tuple[int, ...]]  # ...where tensors of the batch had these shapes a sample
 
     def moving(self, batch: Batch, recording: Recording) -> set[str]:
-        """Return layers that get more or less of such samples than they did before.
-
-        The experts of a mixture work on what is routed to them, and whose that is their inputs do
-        not say.
-        """
+        """Return layers that get more or less of such samples than they did before: experts."""
         if not batch_size(batch) or self.shapes != _shapes(batch):
             return set()
         sizes = recording.sizes()
         return {name for name, size in sizes.items() if size != self.sizes.get(name, 0.0)}
 
-    def without(self, layers: Collection[str]) -> Plan:
-        """Return the plan of the groups that none of some layers works for."""
-        kept = {group: own for group, own in self.axes.items() if own.keys().isdisjoint(layers)}
-        return replace(self, axes=kept)
-
 
 @dataclass(frozen=True)
 class Probe:
-    """A comparison of the rules with autograd, on a few samples.
-
-    One sample alone shows neither a dependence on others nor where the samples are.
-    """
+    """A comparison of the rules with autograd, on a few samples."""
 
     model: BoundModel
     function: SampleFunction
@@ -102,20 +78,19 @@ class Probe:
 
     def _gradients(self) -> Tensor:
         """Return ∇f_i, all samples in one batch, (n, p)."""
+        if not batch_size(self.few):
+            return looped_gradients(self.model, self.function, self.few)
         rows = []
         for chosen in torch.eye(batch_size(self.few), device=self.model.device):
             only = lambda m, b, chosen=chosen: self.function(m, b) * chosen  # noqa: E731
-            rows.append(self.model.gradient(only, self.few)[None])
-        if not rows:
-            return looped_gradients(self.model, self.function, self.few)
-        return torch.cat(rows).to(torch.promote_types(self.model.dtype, torch.float32))
+            rows.append(self.model.gradient(only, self.few))
+        return torch.stack(rows).to(torch.promote_types(self.model.dtype, torch.float32))
 
     def _compared(self, exact: Tensor, recording: Recording, spread: Collection[str] = ()) -> Plan:
         """Return the plan of the groups for which recorded calls give the exact gradients (n, p)."""
         calls, scheme = recording.calls, self.layers.scheme
         dtypes = {call.dtype for made in calls.values() for call in made if call}
-        dtypes.add(self.model.dtype)
-        eps = max(torch.finfo(dtype).eps for dtype in dtypes)
+        eps = max(torch.finfo(dtype).eps for dtype in dtypes | {self.model.dtype})
         # Sums in fine numbers lose digits to each other; coarse results are rounded, not their sums.
         tolerance = eps**0.5 if eps < COARSE else 4 * eps
         whole = exact.norm(dim=1)
@@ -137,10 +112,7 @@ class Probe:
         return Plan(axes, matrices, spread, recording.sizes(), _shapes(self.few))
 
     def _called_once(self, recording: Recording, plan: Plan) -> list[set[str]]:
-        """Return layers, not served yet, that may be called once for all samples: of positions.
-
-        First those with other than n outputs, then also those with n, which may be as many positions.
-        """
+        """Return layers, not served yet, that may be called once for all samples: of positions."""
         n, groups = batch_size(self.few), enumerate(self.layers.uses)
         rest = {u.module for g, uses in groups if g not in plan.axes for u in uses}
         counts = {
@@ -148,15 +120,13 @@ class Probe:
             for name, made in recording.calls.items()
             if name in rest
         }
+        # First those with other than n outputs: n may be as many positions.
         sure = {name for name, found in counts.items() if found - {n}}
         every = {name for name, found in counts.items() if found}
         return [once for once in ([sure] if sure == every else [sure, every]) if once]
 
     def _check_function(self, exact: Tensor) -> None:
-        """Refuse a function whose value for one sample depends on the others in its batch, or on chance.
-
-        Of a sample without loss all that a gradient holds is rounding: its value has to differ too.
-        """
+        """Refuse a function whose values depend on the others in a batch, or on chance."""
         n = batch_size(self.few)
         together = self._differentiable_values()
         with torch.no_grad():
@@ -175,6 +145,7 @@ class Probe:
                 "pass; look for random numbers in the forward pass, such as F.dropout without "
                 "training=self.training"
             )
+        # Of a sample without loss all that a gradient holds is rounding: values must differ too.
         if n > 1 and differ(exact, alone, 0) and differ(together, torch.cat(apart), 10 * eps):
             raise ValueError(
                 "the value of a sample must not depend on the others in its batch, but the gradient "

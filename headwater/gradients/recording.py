@@ -21,17 +21,14 @@ from headwater.task import BoundModel, SampleFunction
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output.
-
-    It is constant where no recorded layer comes before it: its input depends on no parameter.
-    """
+    """One call of a layer: what its rule keeps of the input, and ∂f/∂ its output."""
 
     module: nn.Module
     rule: Rule
     kept: Tensor
     output_gradient: Tensor
     dtype: torch.dtype
-    constant: bool
+    constant: bool  # no recorded layer comes before it: its input depends on no parameter
 
     def sides(self, n: int, axis: int) -> tuple[Tensor, Tensor] | None:
         """Return input and output gradient as (n, P, ...); None: they have no place for n samples."""
@@ -45,59 +42,50 @@ class Recording:
     """One pass over n samples: the calls of each layer (None: its rule does not know it), and f_i.
 
     Layers may have the samples in either of two axes: 0, (n, ...) or (n · T, ...) with the positions
-    of one sample side by side; or 1, (T, n, ...) or (T · n, ...). Where no `factors` are wanted, what
-    is smaller formed may be formed at once.
+    of one sample side by side; or 1, (T, n, ...) or (T · n, ...).
     """
 
     model: BoundModel
     calls: dict[str, list[Call | None]]
     values: Tensor
-    factors: bool
+    factors: bool  # else what is smaller formed may be formed at once
 
     def axes(self, layer: str) -> list[int]:
-        """Return where all inputs and outputs of a layer have room for the samples.
-
-        Where each sample has one position, both axes are the same: then it is the first.
-        """
+        """Return where all inputs and outputs of a layer have room for the samples."""
         n, known = len(self.values), [call for call in self.calls[layer] if call is not None]
         if None in self.calls[layer]:
             return []
         fitting = [axis for axis in (0, 1) if all(call.sides(n, axis) for call in known)]
         found = [call.sides(n, 0) for call in known]
+        # Where each sample has one position, both axes are the same: then it is the first.
         return fitting[:1] if {sides[1].shape[1] for sides in found if sides} == {1} else fitting
 
     def term(
         self, parameters: Sequence[str], uses: Sequence[Use], axes: Mapping[str, int]
     ) -> Term | None:
-        """Return the gradients of a group of parameters, the sum over all calls of their layers.
-
-        Zeros where there is no call; None where a call has no place for n samples. `axes` says where
-        the samples of each layer are.
-        """
+        """Return the sum over calls of a group's layers; None if one has no place for samples."""
+        n, model = len(self.values), self.model
         total: Term | None = None
         for use in uses:
             for call in self.calls.get(use.module, ()):
                 axis = axes.get(use.module)
-                if call is None or axis is None:
-                    return None
-                if (sides := call.sides(len(self.values), axis)) is None:
+                if call is None or axis is None or (sides := call.sides(n, axis)) is None:
                     return None
                 term = self._of_call(call, use, parameters, *sides)
                 total = term if total is None else added(total, term)
         if total is not None:
             return total
-        width = sum(self.model.parameters[name].numel() for name in parameters)
-        shape = len(self.values), width
-        return Dense(torch.zeros(shape, dtype=self.model.dtype, device=self.model.device))
+        width = sum(model.parameters[name].numel() for name in parameters)
+        return Dense(torch.zeros(n, width, dtype=model.dtype, device=model.device))
 
     def _of_call(
         self, call: Call, use: Use, parameters: Sequence[str], x: Tensor, e: Tensor
     ) -> Term:
         if use.weight in parameters and use.weight is not None:
             e = _among(e, use.weight_rows, len(self.model.parameters[use.weight]))
-            formed = None if self.factors else call.rule.formed
-            found = formed and formed(call.module, x, e, use.bias in parameters)
-            return found or call.rule.gradient(call.module, x, e, use.bias in parameters)
+            given = call.module, x, e, use.bias in parameters
+            formed = None if self.factors or call.rule.formed is None else call.rule.formed(*given)
+            return formed or call.rule.gradient(*given)
         assert use.bias is not None
         return Dense(_among(per_channel(e), use.bias_rows, len(self.model.parameters[use.bias])))
 
@@ -120,9 +108,8 @@ def record(
 ) -> Recording:
     """Run f once forward and once backward, and record the calls of layers that have rules, by name.
 
-    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. Layers
-    to spread are called once for all samples (positions, (1, T) or (T,)); what they return is given
-    to each sample as a copy of its own, so that it has its own gradient.
+    Inputs and output gradients have the dtype of the parameters, also under `torch.autocast`. What
+    layers to spread return, called once for all samples, is given to each as a copy of its own.
     """
     n = batch_size(batch)
     seen: list[tuple[str, nn.Module, Tensor, Tensor, bool]] = []

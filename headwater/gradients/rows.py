@@ -130,10 +130,7 @@ class Rows(Term):
         return Outer(inputs.units(self.index, self.size).to(e.dtype), e)
 
     def moments(self, reduce: bool = False) -> Moments | None:
-        """Return the second moments; positions that no output gradient reaches do not count.
-
-        Positions of a table have different inputs, so that only "expand" has a diagonal Σ a aᵀ.
-        """
+        """Return the second moments of positions that output gradients reach; none are joined."""
         e = self.output_gradients.flatten(0, 1).double()
         live = e.any(1)
         counts = torch.bincount(self.index.flatten()[live], minlength=self.size).double()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from headwater.batches import Batch, batch_size, select
@@ -32,11 +31,8 @@ def as_captured(gradients: Gradients, checkpoint: int) -> Gradients:
 class GradientSource(ABC):
     """The gradients of one checkpoint, the model they were taken of, and the samples.
 
-    Args:
-        batches: the training data in order, readable more than once.
-        test_batches: the test data in order.
-        function: whose gradients the training gradients are; default: the loss.
-        represent: turns gradients into those that a method works on; default: as they are.
+    The training data can be read more than once. Its gradients are those of a `function`, by default
+    the loss; `represent` turns gradients into those that a method works on, by default as they are.
     """
 
     def __init__(
@@ -49,6 +45,7 @@ class GradientSource(ABC):
         represent: Represent = as_captured,
     ) -> None:
         self.task, self.index, self.batches = task, index, batches
+        self.device = task.device
         self.function = task.loss if function is None else function
         self._represent, self._test_batches = represent, test_batches
         self._tests: slice | None = None
@@ -57,11 +54,6 @@ class GradientSource(ABC):
     def model(self) -> BoundModel:
         """The model at this checkpoint."""
         return self.task.bind(self.index)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model and the gradients are."""
-        return self.task.device
 
     @property
     @abstractmethod
@@ -106,8 +98,18 @@ class GradientSource(ABC):
     @property
     def test_batches(self) -> Iterable[Batch]:
         """The test data in order."""
-        tests = self._tests
-        return self._test_batches if tests is None else list(_between(self._test_batches, tests))
+        if self._tests is None:
+            return self._test_batches
+        found, first = [], 0
+        for batch in self._test_batches:
+            size = batch_size(batch)
+            low, high = max(self._tests.start - first, 0), min(self._tests.stop - first, size)
+            if low < high:
+                found.append(select(batch, slice(low, high)))
+            first += size
+            if first >= self._tests.stop:
+                break
+        return found
 
     def at_tests(self, tests: slice) -> Self:
         """Return the same source with some of the test samples, start … stop, and no others."""
@@ -145,7 +147,7 @@ class CapturedSource(GradientSource):
     def _of(
         self, capture: GradientCapture, data: LoadedData, once: bool = False, meets: int = 0
     ) -> CapturedGradients:
-        represent, index = self._represent, self.index
+        represent, index = self._represent, self.index  # the source itself would be a circle
 
         def kept(gradients: Gradients) -> Gradients:
             return represent(gradients, index).formed_for(meets, meets)
@@ -155,15 +157,11 @@ class CapturedSource(GradientSource):
     def with_tests(
         self, batches: Iterable[Batch], target: SampleFunction | None = None, meets: int = 0
     ) -> Self:
-        """Return the same source with test samples, whose target is the task's by default.
-
-        Their gradients are kept as products with `meets` others need them.
-        """
+        """Return the source with test samples, kept as products with `meets` others need them."""
         target = self.task.target if target is None else target
         data = LoadedData.of(batches, "test batches", self.task.memory_budget // 4)
-        capture = self.gradients.capture
-        if capture.function is not target:
-            capture = GradientCapture(self.model, target)
+        known = self.gradients.capture
+        capture = known if known.function is target else GradientCapture(self.model, target)
         tested = copy.copy(self)
         tested._tests, tested._test_batches = None, data
         tested._test_gradients = self._of(capture, data, meets=meets)
@@ -208,12 +206,7 @@ class CapturedSource(GradientSource):
 
 
 class StoredSource(GradientSource):
-    """Gradients read from stores, one block in memory at a time.
-
-    What `represent` makes of a block is not kept: every pass over the gradients makes it again. The
-    batches are for methods that need more than the gradients; no test store is needed for
-    self-influence.
-    """
+    """Gradients read from stores, a block in memory at a time: a pass represents them again."""
 
     def __init__(
         self,
@@ -240,7 +233,7 @@ class StoredSource(GradientSource):
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the training gradients, read from the store."""
-        return (self.represent(block) for block in self._train.blocks())
+        return map(self.represent, self._train.blocks())
 
     def test(self) -> Gradients:
         """Return the test gradients, read from the store."""
@@ -249,17 +242,5 @@ class StoredSource(GradientSource):
         start, stop, _ = (self._tests or slice(None)).indices(store.n)
         first = start // store.block
         blocks = map(store.read, range(first, -(-stop // store.block)))
-        found = concatenate([self.represent(block) for block in blocks])
+        found = concatenate([*map(self.represent, blocks)])
         return found[start - first * store.block : stop - first * store.block]
-
-
-def _between(batches: Iterable[Batch], samples: slice) -> Iterator[Batch]:
-    first = 0
-    for batch in batches:
-        size = batch_size(batch)
-        low, high = max(samples.start - first, 0), min(samples.stop - first, size)
-        if low < high:
-            yield select(batch, slice(low, high))
-        first += size
-        if first >= samples.stop:
-            break

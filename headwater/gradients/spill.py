@@ -38,10 +38,8 @@ class Allowance:
 class GradientBlocks:
     """Gradients in the order in which they are added, in blocks of a size that suits products.
 
-    Small batches are joined, large ones are cut; `joined`, there are as few as the allowance takes, for
-    gradients that meet many others block by block. What exceeds the allowance is written to a folder
-    of its own in the system's place for temporary files, which goes when this object does; what is
-    read back is the same to the bit.
+    Small batches are joined, large ones are cut; `joined`, there are as few as the allowance takes. What
+    exceeds it is written to a temporary folder, which goes when this object does.
     """
 
     def __init__(self, allowance: Allowance, joined: bool = False) -> None:
@@ -62,9 +60,8 @@ class GradientBlocks:
             self.close()
         self._pending.add(gradients)
         width, device = _width(gradients), gradients.device
-        enough = rows_per_block(width, device, least=64)
         most = self._allowance.rows(width, device, gradients.dtype.itemsize)  # joining takes a copy
-        if self._pending.count >= min(enough, most):
+        if self._pending.count >= min(rows_per_block(width, device, least=64), most):
             self.close()
 
     def values(self) -> Tensor:
@@ -87,19 +84,17 @@ class GradientBlocks:
                 yield found if high - low == len(values) else found[low:high]
             first += len(values)
 
-    def _rows(self, gradients: Gradients) -> int:
-        width, size = _width(gradients), gradients.dtype.itemsize
-        if self._joined:
-            return max(1, self._allowance.limit // (width * size))
-        return self._allowance.rows(width, gradients.device, size)
-
     def close(self) -> None:
         """Make blocks of what is pending."""
         if not self._pending.blocks:
             return
         several = len(self._pending.blocks) > 1
         joined, self._pending = concatenate(self._pending.blocks), _Pending()
-        count = -(-len(joined) // self._rows(joined))
+        width, size = _width(joined), joined.dtype.itemsize
+        rows = self._allowance.rows(width, joined.device, size)
+        if self._joined:
+            rows = max(1, self._allowance.limit // (width * size))
+        count = -(-len(joined) // rows)
         step = -(-len(joined) // count)  # equal parts: no small block is left over
         for start in range(0, len(joined), step):
             self._keep(joined[start : start + step], own=several and count == 1)
@@ -141,10 +136,7 @@ class _Pending:
         self.count = self._used = self._widest = 0
 
     def takes(self, gradients: Gradients) -> bool:
-        """Return whether they have the same forms, and about the same width.
-
-        Else different forms would be formed, and short sequences take the length of long ones.
-        """
+        # Else different forms would be formed, and short sequences take the length of long ones.
         width, count = _width(gradients), len(gradients)
         padded = (self.count + count) * max(self._widest, width)
         if not self.blocks or padded > 2 * (self._used + count * width):
@@ -153,7 +145,6 @@ class _Pending:
         return all(mine.form() == theirs.form() for mine, theirs in pairs)
 
     def add(self, gradients: Gradients) -> None:
-        """Append the gradients of some samples."""
         width, count = _width(gradients), len(gradients)
         self.blocks.append(gradients)
         self.count += count

@@ -51,15 +51,9 @@ class StoreDescription:
 class GradientStore:
     """Read a complete store, block by block, read-only.
 
-    Args:
-        path: the folder of the store.
-        expect: what it must hold; default: anything.
-        device: where the gradients are put.
-        dtype: what they are converted to; default: float32, or float64 if stored so.
-
-    Raises:
-        FileNotFoundError: if there is no store.
-        ValueError: if it is incomplete, or holds something else than expected.
+    It must hold what is expected, by default anything. Gradients are put on the device, in the dtype, by
+    default float32, or float64 if stored so. FileNotFoundError if there is no store; ValueError if it
+    is incomplete, or holds something else.
     """
 
     def __init__(
@@ -81,6 +75,7 @@ class GradientStore:
         if expect is not None:
             check_same(head, asdict(expect), self.path)
         self.n, self.block = int(head["n"]), int(head["block"])
+        self.n_blocks = -(-self.n // self.block)
         self._like = from_json(head["gradients"])
         self.dtype = dtype or (torch.float64 if head["dtype"] == "float64" else torch.float32)
         self._checked: set[tuple[str, int]] = set()
@@ -94,11 +89,6 @@ class GradientStore:
         names = json.loads(marks[0].read_text()) if marks else ()
         self._arrays: dict[str, Any] = {name: group[name] for name in names}
 
-    @property
-    def n_blocks(self) -> int:
-        """The number of blocks."""
-        return -(-self.n // self.block)
-
     def blocks(self) -> Iterator[Gradients]:
         """Yield the gradients of one block of samples after the other."""
         return map(self.read, range(self.n_blocks))
@@ -110,22 +100,20 @@ class GradientStore:
 
     def read(self, b: int) -> Gradients:
         """Return the gradients of block b; ValueError if the bytes are not those that were written."""
-        tensors = {name: self._tensor(name, b, crc) for name, crc in self._sums(b).items()}
-        return self._like.with_tensors(tensors)
+        sums = self._sums(b).items()
+        return self._like.with_tensors({name: self._tensor(name, b, crc) for name, crc in sums})
 
     def _sums(self, b: int) -> dict[str, int]:
         return json.loads((self.path / "blocks" / f"{b}.json").read_text())
 
     def _tensor(self, name: str, b: int, crc: int) -> Tensor:
-        rows = min(self.block, self.n - b * self.block)
-        data = chunk(self.path, name, b, self._arrays[name])[:rows]
-        if (name, b) not in self._checked:
-            if checksum(data) != crc:
-                raise ValueError(
-                    f"block {b} of {name} in {self.path} is damaged: its checksum is not the one "
-                    "it was written with; delete the store and make it again"
-                )
-            self._checked.add((name, b))
+        data = chunk(self.path, name, b, self._arrays[name])[: self.n - b * self.block]
+        if (name, b) not in self._checked and checksum(data) != crc:
+            raise ValueError(
+                f"block {b} of {name} in {self.path} is damaged: its checksum is not the one "
+                "it was written with; delete the store and make it again"
+            )
+        self._checked.add((name, b))
         # Copy-on-write pages: PyTorch wants writable memory, and the file is never changed.
         tensor = torch.from_numpy(np.asarray(data)).to(self.device)
         if not tensor.is_floating_point():

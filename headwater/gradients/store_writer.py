@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -35,11 +34,7 @@ def write_gradients(
     represent: Callable[[Gradients], Gradients],
     block: int | None = None,
 ) -> None:
-    """Write the gradients of n samples; blocks that are already complete are not computed again.
-
-    `samples` returns those of a range as one batch, and `represent` turns captured gradients into
-    what is stored: the identity, or a projection.
-    """
+    """Write the gradients of n samples as `represent` makes them, but complete blocks."""
     writer = StoreWriter(path, description, n, block)
     first = capture(samples(slice(0, 2)))
     writer.start(represent(first))
@@ -53,14 +48,8 @@ def write_gradients(
 class StoreWriter:
     """Write gradients block by block; what a killed run has written is kept.
 
-    Args:
-        path: the folder of the store.
-        description: what it holds.
-        n: the number of samples.
-        block: samples per block; default: as many as make the widest array's files 32 MB.
-
-    Raises:
-        ValueError: if the folder holds a store of something else, or of other samples.
+    A block has by default as many of the n samples as make the widest array's files 32 MB. ValueError if
+    the folder holds a store of something else, or of other samples.
     """
 
     def __init__(
@@ -82,11 +71,7 @@ class StoreWriter:
                 self._group, self.block = group, int(head["block"])
 
     def start(self, first: Gradients) -> int:
-        """Lay out the arrays after the first gradients are known; return the samples per block.
-
-        Raises:
-            ValueError: if the store was begun with gradients of other layers.
-        """
+        """Lay out the arrays, return samples per block; ValueError if begun with other layers."""
         if self._group is None:
             self._group = self._create(first)
         if self._group.attrs["headwater"]["gradients"] != to_json(first):
@@ -98,18 +83,14 @@ class StoreWriter:
 
     def missing(self) -> list[slice]:
         """Return the sample ranges of the blocks that are not yet complete."""
-        return [
-            slice(start, min(self.n, start + self.block))
-            for start in range(0, self.n, self.block)
-            if not self._mark(start).exists()
-        ]
+        starts = [i for i in range(0, self.n, self.block) if not self._mark(i).exists()]
+        return [slice(i, min(self.n, i + self.block)) for i in starts]
 
     def write(self, rows: slice, gradients: Gradients) -> None:
         """Write one block and mark it complete.
 
-        Raises:
-            ValueError: if the rows are no whole block, the shapes differ from the first block's, or
-                a number does not fit the store's dtype.
+        ValueError if the rows are no whole block, the shapes differ from the first block's, or a number
+        does not fit the store's dtype.
         """
         block = self.start(gradients)
         if rows.start % block or rows.stop != min(self.n, rows.start + block):
@@ -121,7 +102,7 @@ class StoreWriter:
         mark = self._mark(rows.start)
         partial = mark.with_suffix(".partial")
         partial.write_text(json.dumps(sums, sort_keys=True))
-        os.replace(partial, mark)
+        partial.replace(mark)
 
     def _write(self, name: str, tensor: Tensor, rows: slice) -> int:
         array = self._group[name]

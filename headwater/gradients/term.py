@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
@@ -25,17 +25,11 @@ class LinearMap(Protocol):
 
 
 class Moments(NamedTuple):
-    """Sums over samples and positions that Kronecker factors are made of, in float64.
+    """Sums over samples and positions that Kronecker factors are made of, in float64."""
 
-    Args:
-        inputs: Σ a aᵀ, (d_in (+ 1), d_in (+ 1)); one-hot inputs: its diagonal, (d_in,).
-        outputs: Σ e eᵀ, (d_out, d_out).
-        positions: how many there are.
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    positions: int
+    inputs: Tensor  # Σ a aᵀ, (d_in (+ 1), d_in (+ 1)); one-hot inputs: its diagonal, (d_in,)
+    outputs: Tensor  # Σ e eᵀ, (d_out, d_out)
+    positions: int  # how many there are
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +68,15 @@ class Term(ABC):
 
     @abstractmethod
     def two_sided(self, inputs: LinearMap | None, outputs: LinearMap | None) -> Term:
-        """Return L_out G_i L_inᵀ of the gradient matrices G_i (d_out, d_in (+ 1)); None: identity.
-
-        Raises:
-            ValueError: if the parameters are no weight matrix.
-        """
+        """Return L_out G_i L_inᵀ, G_i (d_out, d_in (+ 1)), None: identity; ValueError for vectors."""
 
     def moments(self, reduce: bool = False) -> Moments | None:
-        """Return the second moments of inputs and output gradients; None: these are not kept.
-
-        Positions count as samples ("expand"), or are summed first ("reduce").
-        """
+        """Return moments of positions ("expand"), or of their sums ("reduce"); None: not kept."""
         return None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a store must keep."""
-        return {name: value for name, value in self._fields() if isinstance(value, Tensor)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
         """Return the same kind of term made of other tensors (the inverse of `tensors`)."""
@@ -97,11 +84,8 @@ class Term(ABC):
 
     def form(self) -> dict[str, Any]:
         """Return all but the tensors, as JSON can keep it (see `headwater.gradients.forms.empty`)."""
-        options = {name: value for name, value in self._fields() if not isinstance(value, Tensor)}
-        return {"kind": self.kind} | options
-
-    def _fields(self) -> Iterator[tuple[str, Any]]:
-        return ((field.name, getattr(self, field.name)) for field in fields(self))
+        tensors = self.tensors()
+        return {"kind": self.kind} | {k: v for k, v in vars(self).items() if k not in tensors}
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
@@ -247,7 +231,7 @@ class Dense(Term):
             found = inputs(found)
         if outputs is not None:
             found = outputs(found.mT).mT
-        k_out, k_in = int(found.shape[1]), int(found.shape[2])
+        k_out, k_in = found.shape[1:]
         # Stored as before where inputs stay as they are: so does a table, which has one order only.
         shape = Matrix(k_out, k_in, transposed=inputs is None and self.matrix.transposed)
         return Dense(shape.vectors(found), shape)

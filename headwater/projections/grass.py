@@ -20,10 +20,9 @@ from headwater.projections.sparse import SparseJL
 class RandomMask(Projection):
     """Keep one random coordinate of each of k parts of the gradient, times √(size of the part).
 
-    The parts are as equal as whole numbers can be, so the factors are √(p/k) or next to it, and inner
-    products are kept on average exactly. Being stratified, the mask has of every layer its share.
-    Of gradients only the entries that are kept are ever computed: n k in place of n p. Vectors of
-    fewer than k coordinates are refused with a ValueError.
+    The parts are as equal as whole numbers can be: the factors are √(p/k) or next to it, inner products
+    are kept on average exactly, and every layer has its share. Only the entries that are kept are ever
+    computed: n k in place of n p. Vectors of fewer than k coordinates are refused with a ValueError.
     """
 
     def coordinates(self, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -88,10 +87,8 @@ class GraSS(Projection):
 
     def units(self, index: Tensor, size: int) -> Tensor:
         """Return the columns of P at index (...), (..., k), in float64."""
-        mask = self.mask(size)
-        if mask is None:
-            return self.sparse.units(index, size)
-        return self.sparse(mask.units(index, size))
+        mask, sparse = self.mask(size), self.sparse
+        return sparse.units(index, size) if mask is None else sparse(mask.units(index, size))
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,7 @@ class FactGraSS(LayerwiseProjection):
         nonzeros: outputs that an entry is added to.
 
     Reference:
-        Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
-        Projection, NeurIPS 2025.
+        Hu et al., GraSS, NeurIPS 2025, as for `GraSS`.
     """
 
     dimension: int
@@ -119,7 +115,7 @@ class FactGraSS(LayerwiseProjection):
 
     def __post_init__(self) -> None:
         check_positive("the projection's seed", self.seed, allow_zero=True)
-        _ = self.of_rest()  # checks all others
+        self.of_rest()  # checks all others
 
     def sides(self, name: str, matrix: Matrix) -> tuple[RandomMask, RandomMask]:
         """Return the masks of the inputs and of the output gradients of a layer."""
@@ -134,8 +130,7 @@ class FactGraSS(LayerwiseProjection):
 
     def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
         """Return the masked and projected gradients of one layer, (n, k_l)."""
-        inputs, outputs = self.sides(name, matrix)
-        kept = two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
+        kept = two_sided(term, matrix, *self.sides(name, matrix))
         seed = self.seed_of(name, "whole")
         sparse = SparseJL(self.dimension, seed, self.checkpoint, self.nonzeros)
         return sparse(kept) if fitted(sparse, kept.shape[1]) else kept

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headwater.checks import check_positive
-from headwater.gradients import Gradients, LinearMap, Matrix, Scheme, Term
+from headwater.gradients import Gradients, Matrix, Scheme, Term
 from headwater.hashing import stream_key
 from headwater.projections.projection import GradientProjection, Projection, fitted
 from headwater.projections.random_matrix import Rademacher, RandomMatrix
@@ -21,11 +21,8 @@ class LayerwiseProjection(GradientProjection):
 
     A layer is a weight matrix with its bias: of Linear layers, convolutions and embeddings. All
     parameters without a matrix (norms, scalars, biases of their own) are one more block, the last,
-    projected as a whole. A layer that is small already is kept as it is, which is exact.
-
-    Args:
-        seed: what all maps are drawn from.
-        checkpoint: every checkpoint has maps of its own.
+    projected as a whole. A layer that is small already is kept as it is, which is exact. All maps are
+    drawn from `seed`, and every `checkpoint` has maps of its own.
     """
 
     seed: int = 0
@@ -62,14 +59,14 @@ class LayerwiseProjection(GradientProjection):
             scheme = Scheme.of_widths([term.width for term in rest])
             whole = Gradients(scheme, rest, gradients.values)
             projection = fitted(self.of_rest(), whole.dimension)
-            blocks.append(whole.dense() if projection is None else projection.images(whole))
+            blocks.append(projection.images(whole) if projection else whole.dense())
         widths = [int(block.shape[1]) for block in blocks]
         return Gradients.of_vectors(torch.cat(blocks, 1), gradients.values, widths)
 
 
-def two_sided(term: Term, inputs: LinearMap | None, outputs: LinearMap | None) -> Tensor:
-    """Return P_out G_i P_inᵀ row by row, (n, k_out · k_in); None: the identity."""
-    image = term.two_sided(inputs, outputs)
+def two_sided(term: Term, matrix: Matrix, inputs: Projection, outputs: Projection) -> Tensor:
+    """Return P_out G_i P_inᵀ row by row, (n, k_out · k_in); a short side is kept as it is."""
+    image = term.two_sided(fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
     assert image.matrix is not None
     return image.matrix.matrices(image.formed().dense()).flatten(1)
 
@@ -110,8 +107,7 @@ class Kronecker(LayerwiseProjection):
 
     def of_layer(self, name: str, term: Term, matrix: Matrix) -> Tensor:
         """Return Σ_t (P_out e_it)(P_in [a_it; 1])ᵀ row by row, (n, k_out · k_in)."""
-        inputs, outputs = self.sides(name)
-        return two_sided(term, fitted(inputs, matrix.columns), fitted(outputs, matrix.d_out))
+        return two_sided(term, matrix, *self.sides(name))
 
     def of_rest(self) -> Projection:
         """Return the projection of the parameters without a matrix."""

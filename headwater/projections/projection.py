@@ -116,9 +116,8 @@ class TiledProjection(Projection):
         n, p, device = len(gradients), gradients.dimension, gradients.device
         out = torch.zeros(n, self.k, dtype=gradients.dtype, device=device)
         width = min(p, self.width(device))
-        parts = [
-            (out[rows], gradients[rows]) for rows in row_blocks(n, self.copies * width, device)
-        ]
+        blocks = row_blocks(n, self.copies * width, device)
+        parts = [(out[rows], gradients[rows]) for rows in blocks]
         for start in range(0, p, width):
             stop = min(p, start + width)
             add = self.tile(torch.arange(start, stop, device=device), gradients.dtype)

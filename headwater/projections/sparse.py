@@ -60,9 +60,8 @@ class SparseJL(TiledProjection):
     def units(self, index: Tensor, size: int) -> Tensor:
         """Return the columns of P at index (...), (..., k), in float64."""
         outputs, signs = self.places(index)
-        shape = (*index.shape, self.k)
-        columns = torch.zeros(shape, dtype=torch.float64, device=index.device)
-        return columns.scatter_(-1, outputs, signs.double() * self.scale)
+        zeros = torch.zeros(*index.shape, self.k, dtype=torch.float64, device=index.device)
+        return zeros.scatter_(-1, outputs, signs.double() * self.scale)
 
     def tile(self, index: Tensor, dtype: torch.dtype) -> Add:
         """Return the sum of signed columns into their outputs."""
