@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
 Batch = Any
 
@@ -68,6 +69,12 @@ def batch_size(batch: Batch) -> int:
     return sizes.pop()
 
 
+def described(batch: Batch) -> str:
+    """Return the types and shapes of a batch's tensors: ``tuple of float32 (8, 3), int64 (8,)``."""
+    found = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors_of(batch)]
+    return f"{type(batch).__name__} of {', '.join(found) or 'no tensors'}"
+
+
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move every tensor of a batch to a device."""
     return map_tensors(batch, lambda t: t.to(device))
@@ -88,7 +95,12 @@ def structure(batch: Batch) -> Any:
 
 
 def check_ordered(loader: Iterable[Batch], name: str) -> None:
-    """Raise ValueError if a loader shuffles, or can be read only once."""
+    """Raise ValueError if a loader shuffles, is a dataset of samples, or can be read only once."""
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise ValueError(
+            f"{name} must yield batches, got {type(loader).__name__}, a dataset of single samples; pass "
+            "DataLoader(dataset, batch_size=...)"
+        )
     for owner in (loader, getattr(loader, "batch_sampler", None)):
         sampler = type(getattr(owner, "sampler", None)).__name__
         if "Random" in sampler:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from headwater.attention import explicit
-from headwater.batches import Batch, batch_size
+from headwater.batches import Batch, batch_size, described
 from headwater.checkpoints import Checkpoint, load_checkpoint
 from headwater.kernels import no_fast_path
 from headwater.memory import default_budget, parse_budget
@@ -99,7 +99,16 @@ class _Caller(nn.Module):
         self.model = model
 
     def forward(self, function: SampleFunction, batch: Batch) -> Tensor:
-        return function(self.model, batch)
+        try:
+            return function(self.model, batch)
+        except Exception as error:
+            name = getattr(function, "__name__", type(function).__name__)
+            dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
+            error.add_note(
+                f"Raised by {name}(model, batch), the loss or target of the task, on a batch that is a "
+                f"{described(batch)}, with a model in {dtype}; the loader's batches must suit it."
+            )
+            raise
 
 
 @dataclass(frozen=True)

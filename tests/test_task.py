@@ -180,6 +180,23 @@ def test_a_function_that_is_not_one_value_a_sample_is_refused(problem, loss) -> 
         task.bind().values(loss, problem.train)
 
 
+@pytest.mark.parametrize(
+    ("loss", "batch", "note"),
+    [
+        (torch.nn.CrossEntropyLoss(), (torch.ones(2, 3), torch.zeros(2).long()), "CrossEntropyLoss"),
+        (lambda model, batch: model(batch[1])[:, 0], (torch.ones(2, 3),), "tuple of float32 (2, 3),"),
+        (lambda model, x: model(x)[:, 0], torch.ones(2, 3).double(), "float64 (2, 3), with a"),
+    ],
+    ids=["loss that takes no model", "batch without labels", "other dtype"],
+)  # fmt: skip
+def test_errors_of_a_loss_say_on_which_batch(loss, batch, note: str) -> None:
+    model = AttributionTask(torch.nn.Linear(3, 1), loss).bind()
+    with pytest.raises((TypeError, IndexError, RuntimeError)) as error:
+        model.values(loss, batch)
+    (found,) = error.value.__notes__
+    assert note in found and "(model, batch)" in found
+
+
 def test_the_memory_budget_is_settled_once(problem, monkeypatch) -> None:
     assert problem.task(memory_budget="1.5GB").memory_budget == 1_500_000_000
     with pytest.raises(

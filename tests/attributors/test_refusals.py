@@ -52,6 +52,12 @@ def test_iterators_are_refused(attributor: Attributor, problem: Problem) -> None
         attributor.attribute(train, (batch for batch in train))
 
 
+def test_datasets_of_samples_are_refused(attributor: Attributor, problem: Problem) -> None:
+    samples = TensorDataset(*problem.train)
+    with pytest.raises(ValueError, match=r"train_loader must yield batches.*pass DataLoader\("):
+        attributor.cache(samples)
+
+
 def test_attribute_before_cache_is_refused(attributor: Attributor, problem: Problem) -> None:
     with pytest.raises(ValueError, match=r"cache must be called first.*call cache\(train_loader\)"):
         attributor.attribute([problem.train], [problem.test])
