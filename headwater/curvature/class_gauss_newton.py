@@ -16,7 +16,7 @@ from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import ROWS
 from headwater.curvature.outer_products import MarginGaussNewton
-from headwater.curvature.row_operator import RowOperator
+from headwater.curvature.row_operator import KeptBlocks, RowOperator
 from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
 from headwater.gradients.packing import packed, unpacked
@@ -64,7 +64,7 @@ class ClassGaussNewton(Curvature):
                 "ClassGaussNewton needs draws, or draws=None and the number of classes, got "
                 f"draws={self.draws} and classes={self.classes}"
             )
-        check_positive("the draws of other classes", self._others)
+        check_positive("the draws of other classes", self.rows_per_sample - 1)
         check_positive("seed", self.seed, allow_zero=True)
         if self.label not in get_args(Label):
             raise ValueError(f"label must be one of loss, margin, got {self.label!r}")
@@ -72,11 +72,7 @@ class ClassGaussNewton(Curvature):
     @property
     def rows_per_sample(self) -> int:  # type: ignore[override]
         """The label's and those of the other classes."""
-        return 1 + self._others
-
-    @property
-    def _others(self) -> int:
-        return self.draws if self.draws is not None else (self.classes or 1) - 1
+        return self.classes or 1 + (self.draws or 0)
 
     def function(self, task: AttributionTask) -> SampleFunction:
         """Return the loss, or the margin."""
@@ -104,11 +100,11 @@ class ClassGaussNewton(Curvature):
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""
-        rows = _Rows(source, unpacked(estimated, "others"))
+        rows = KeptBlocks((unpacked(estimated, "others"),), after=source)
         values = source.values().to(torch.float64)
         own = torch.exp(-0.5 * self._losses(values)) * self.loss_scale(values).abs()
         # The operator takes the mean over n(1 + S) rows, C that over n.
-        scale = (1 + self._others) ** 0.5 * torch.cat([own, estimated["other_weights"]])
+        scale = self.rows_per_sample**0.5 * torch.cat([own, estimated["other_weights"]])
         # Products with a training gradient are those with its row, divided by its scale.
         budget = source.task.memory_budget // 4
         return RowOperator(rows, scale.clamp_min(1e-150), source.n, budget)
@@ -127,7 +123,8 @@ class ClassGaussNewton(Curvature):
             for chosen in self._other_labels(source.model, batch, done):
                 rows = capture(with_labels(batch, chosen.view(shape)), first_row=done)
                 if done == 0:
-                    needed = 2 * self._others * rows.nbytes * source.n // max(1, n)
+                    others = self.rows_per_sample - 1
+                    needed = 2 * others * rows.nbytes * source.n // max(1, n)
                     advice = "use fewer draws, or GaussNewton with ConjugateGradient"
                     check_memory(
                         "a gradient for each draw of another class", needed, advice, rows.device
@@ -145,28 +142,12 @@ class ClassGaussNewton(Curvature):
         known = labels != IGNORED
         others = logits.scatter(1, labels.where(known, 0)[:, None], -torch.inf)
         samples = torch.arange(first_row, first_row + len(labels), device=labels.device)
-        for s in range(self._others):
+        for s in range(self.rows_per_sample - 1):
             if self.draws is None:
                 chosen = s + (labels <= s).to(labels.dtype)
             else:
                 chosen = draw_classes(others, uniform([self.seed, s], samples))
             yield chosen.where(known, IGNORED)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The gradients of the training samples, and after them those of other classes: a `BlockSource`."""
-
-    source: GradientSource
-    others: Gradients
-
-    @property
-    def n(self) -> int:
-        return self.source.n + len(self.others)
-
-    def train_blocks(self) -> Iterator[Gradients]:
-        yield from self.source.train_blocks()
-        yield self.others
 
 
 def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:

@@ -73,12 +73,16 @@ class GaussNewton(Curvature):
             wanted = model.values(task.loss, batch)
             output = _output(model, task.loss, batch, model.parameters)
             stand_in = _Output(model.module, empty_output(output), logits_of(output))
+            cause, got = None, "got another value for the same logits"
             try:
                 found = task.loss(stand_in, batch)
             except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
-                raise ValueError(_refusal(f"got none for these alone ({error})")) from error
-        if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise ValueError(_refusal("got another value for the same logits"))
+                cause, got = error, f"got none for these alone ({error})"
+        if cause or not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                "GaussNewton needs a loss that depends on the parameters through the model's logits "
+                f"alone, {got}; use ExactHessian"
+            ) from cause
 
     def operator(
         self, source: GradientSource, estimated: Mapping[str, Tensor]
@@ -118,10 +122,3 @@ def _output(
         )
     logits_of(seen[0])
     return seen[0]
-
-
-def _refusal(got: str) -> str:
-    return (
-        "GaussNewton needs a loss that depends on the parameters through the model's logits alone, "
-        f"{got}; use ExactHessian"
-    )

@@ -49,12 +49,12 @@ class Hessian(StreamedOperator):
         def products(rows: Tensor) -> Tensor:
             if not bent:
                 return torch.zeros_like(rows)
-            vectors = layout.unflatten(rows)
             alone = len(rows) == 1
+            vectors = layout.unflatten(rows[0] if alone else rows)
             moved = grad(
                 list(bent.values()),
                 inputs,
-                [vectors[name][0] if alone else vectors[name] for name in bent],
+                [vectors[name] for name in bent],
                 retain_graph=True,
                 is_grads_batched=not alone,
                 materialize_grads=True,

@@ -12,7 +12,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.gradients import Scheme
-from headwater.memory import LARGE, Cost, Sizes, check_memory, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, check_memory, rows_per_block
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
@@ -80,7 +80,9 @@ class Explicit(DirectSolver):
                     r = scheme.take(weighted, group)
                     matrix.addmm_(r.T, r, alpha=1.0 / operator.n)
         else:
-            matrices = [_diagonal_block(operator, columns) for (columns,) in scheme.columns]
+            count = rows_per_block(operator.size, operator.device, numbers=LARGE)
+            made = (operator.dense(count, block).double() for (block,) in scheme.columns)
+            matrices = [(matrix + matrix.T).mul_(0.5) for matrix in made]
         return {_name(group): matrix for group, matrix in enumerate(matrices)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
@@ -135,16 +137,6 @@ class Explicit(DirectSolver):
 
 def _name(group: int) -> str:
     return f"matrix.{group:04d}"
-
-
-def _diagonal_block(operator: LinearOperator, columns: slice) -> Tensor:
-    """Return a diagonal block of an operator in float64, from products with the identity."""
-    first, size = columns.start, columns.stop - columns.start
-    matrix = torch.empty(size, size, dtype=torch.float64, device=operator.device)
-    for rows in row_blocks(size, operator.size, operator.device, numbers=LARGE):
-        units = operator.unit_rows(first + rows.start, first + rows.stop)
-        matrix[rows] = operator.apply(units)[:, columns]
-    return (matrix + matrix.T).mul_(0.5)
 
 
 def _factorised(matrix: Tensor, damping: float) -> Inverse:

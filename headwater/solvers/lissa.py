@@ -94,7 +94,17 @@ class LiSSA(Solver):
                 for rows in row_blocks(len(rhs), operator.size, rhs.device, least=16):
                     product = drawn.apply(x[rows]).add_(x[rows], alpha=self.shift)
                     x[rows].sub_(product, alpha=1.0 / scale).add_(rhs[rows])
-                _check_growth(x.norm(dim=1), norms, t, scale)
+                # It is at most (t+1) ‖b‖ while no I - (C_t + λI)/s expands.
+                found = x.norm(dim=1)
+                grown = ~(found <= 2 * (t + 1) * norms)
+                if bool(grown.any()):
+                    row = int(grown.nonzero()[0])
+                    raise ValueError(
+                        f"LiSSA must converge, but right-hand side {row} grew from norm "
+                        f"{float(norms[row]):.3g} to {float(found[row]):.3g} in {t} steps with scale "
+                        f"{scale:.3g}; raise scale above the largest eigenvalue of a mini-batch (None "
+                        "estimates it), or the damping if it is indefinite"
+                    )
             total += x
         x = total.div_(self.repeats * scale)
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
@@ -109,15 +119,3 @@ class LiSSA(Solver):
             return operator
         drawn = torch.randperm(operator.n, generator=generator)[: self.batch_size]
         return operator.on(drawn.sort().values)
-
-
-def _check_growth(norms: Tensor, start: Tensor, step: int, scale: float) -> None:
-    """Refuse ‖x_t‖ > 2 (t+1) ‖b‖: it is at most (t+1) ‖b‖ while no I - (C_t + λI)/s expands."""
-    grown = ~(norms <= 2 * (step + 1) * start)
-    if bool(grown.any()):
-        row = int(grown.nonzero()[0])
-        raise ValueError(
-            f"LiSSA must converge, but right-hand side {row} grew from norm {float(start[row]):.3g} to "
-            f"{float(norms[row]):.3g} in {step} steps with scale {scale:.3g}; raise scale above the "
-            "largest eigenvalue of a mini-batch (None estimates it), or the damping if it is indefinite"
-        )
