@@ -24,10 +24,9 @@ class DataValueEmbedding(TrajectoryAttributor):
     scores[i, j] is the sum over the steps that saw i, the change of f_j because they did, in its
     unit. Self-influence may be negative.
 
-    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch, near its Hessian where residuals
-    have the size that the loss expects. (·)₊ sets negative eigenvalues to zero: a step that would
-    overshoot along a direction (η_t λ > 1) forgets what was there before, where products of
-    I - η_t H_t would grow beyond all bounds. Momentum is taken as the rate η/(1-β), see `Step`.
+    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch. (·)₊ sets negative eigenvalues
+    to zero: a step that would overshoot along a direction (η_t λ > 1) forgets what was there before.
+    Momentum is taken as the rate η/(1-β), see `Step`.
 
     Without a projection u is carried in the space of parameters, (m, p), and every call of
     `attribute` goes back through the run: O(T |B| p m). With one of dimension k the embeddings

@@ -32,10 +32,8 @@ class Features:
 class FeatureReader:
     """Return what goes into a Linear layer and what comes out of it, for one batch after the other.
 
-    Of a layer that is called more than once the last call counts. Cost: one forward pass.
-
-    The layer is given by its name as in ``named_modules``; default: the Linear module that the forward
-    pass calls last.
+    The layer is given by its name as in ``named_modules``; default: the Linear module that is called
+    last. Of several calls the last one counts. Cost: one forward pass.
     """
 
     def __init__(

@@ -17,8 +17,7 @@ class ProjectedInfluence(InfluenceFunction):
     φ_i = P∇ℓ_i and ψ_j = P∇f_j, another P for every checkpoint, and C = (1/n) ΦᵀΦ:
     scores[i, j] = -(1/n) ψ_jᵀ (C + λI)^-1 φ_i ≈ f_j(with i) - f_j(without i), in the unit of f.
     It is `InfluenceFunction` with `EmpiricalFisher`, a projection (None where the gradients are projected
-    already) and C factorised: in diagonal blocks of a number or of sizes, or one per layer ("layers"),
-    between which C is taken as 0. Cost: one projection of every gradient, and k × k algebra.
+    already) and `Explicit` with these blocks. Cost: one projection of every gradient, and k × k algebra.
 
     Raises:
         ValueError: if the damping is negative, or the blocks do not fit the projection.

@@ -87,13 +87,9 @@ class RPS(FeatureAttributor):
         x, teacher = samples["features"], samples["teacher"]
         fitted = fit_softmax(x, teacher, self.l2)
         alpha = (teacher - (x @ fitted.weight.T).softmax(1)) / (2 * self.l2 * len(x))
-        return {
-            "features": x,
-            "labels": samples["labels"],
-            "alpha": alpha,
-            "weight": fitted.weight,
-            "gradient_norm": torch.tensor(fitted.gradient_norm, dtype=torch.float64),
-        }
+        norm = torch.tensor(fitted.gradient_norm, dtype=torch.float64)
+        kept = {"features": x, "labels": samples["labels"], "alpha": alpha}
+        return {**kept, "weight": fitted.weight, "gradient_norm": norm}
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Add the test features x_j and ∂f_j/∂z_j at the refitted logits."""

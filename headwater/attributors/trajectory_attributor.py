@@ -27,11 +27,7 @@ COPIES = 4
 
 @dataclass(frozen=True)
 class Passage:
-    """A step of the run, on the way back through it.
-
-    With the model before it, its samples, their gradients g_i in the space of u, (b, k), and their
-    products (η/|B|) ⟨g_i, u_j⟩, (b, m).
-    """
+    """A step of the run, with its g_i in the space of u, (b, k), and (η/|B|) ⟨g_i, u_j⟩, (b, m)."""
 
     step: Step
     model: BoundModel

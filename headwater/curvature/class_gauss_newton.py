@@ -34,13 +34,13 @@ class ClassGaussNewton(Curvature):
     """C = (1/n) Σ_i [p_y g_iy g_iyᵀ + ((1-p_y)/S) Σ_s g_ic g_icᵀ], c drawn from the other classes.
 
     g_ic = ∇(-log p_c) at sample i. For softmax and cross-entropy Σ_c p_c g_ic g_icᵀ is the Gauss-Newton
-    matrix; the label's own term is always there, exactly, because the loss gradients are its rows, and
-    the others are drawn S times with probability p_c / (1-p_y): the expectation is the whole matrix.
-    Or all of them are taken, with weight p_c. There are n(1 + S) rows, however many parameters; those
-    of the other classes are captured once, and kept in memory with the state.
+    matrix; the label's own term is exact, because the loss gradients are its rows, and the others are
+    drawn S times with probability p_c / (1-p_y), so that the expectation is the whole matrix; or all
+    of them are taken, with weight p_c. Of the n(1 + S) rows those of other classes are captured once,
+    and kept in memory with the state.
 
-    The label's row has the direction of the margin's gradient as well, g_iy = -(1-p_y) ∇m_i, which does
-    not vanish where a sample has been learned: from margins the weights of samples can be averaged.
+    The label's row is along the margin's gradient, g_iy = -(1-p_y) ∇m_i, which does not vanish where a
+    sample has been learned: from margins the weights of samples can be averaged.
 
     Args:
         draws: S; None: all other classes, whose number must be given.
@@ -95,7 +95,27 @@ class ClassGaussNewton(Curvature):
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return the gradients of the other classes, and their √(weight), (n · S,)."""
-        rows, weights = zip(*self._other_rows(source), strict=True)
+        rows: list[Gradients] = []
+        weights: list[Tensor] = []
+        capture = GradientCapture(source.model, targets.cross_entropy)
+        losses, done = self._losses(source.values().to(torch.float64)), 0
+        for given in source.batches:
+            batch, n = to_device(given, source.model.device), batch_size(given)
+            shape = position_labels(batch).shape
+            for chosen in self._other_labels(source.model, batch, done):
+                rows.append(capture(with_labels(batch, chosen.view(shape)), first_row=done))
+                if len(rows) == 1:
+                    others = self.rows_per_sample - 1
+                    needed = 2 * others * rows[0].nbytes * source.n // max(1, n)
+                    what = "a gradient for each draw of another class"
+                    advice = "use fewer draws, or GaussNewton with ConjugateGradient"
+                    check_memory(what, needed, advice, rows[0].device)
+                if self.draws is None:
+                    weight = torch.exp(-rows[-1].values.to(torch.float64))
+                else:  # 1 - p_y, shared by the draws
+                    weight = -torch.expm1(-losses[done : done + n]) / self.draws
+                weights.append(weight.clamp_min(0.0))
+            done += n
         return {**packed(concatenate(rows), "others"), "other_weights": torch.cat(weights).sqrt()}
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
@@ -112,29 +132,6 @@ class ClassGaussNewton(Curvature):
     def _losses(self, values: Tensor) -> Tensor:
         """Return -log p_y, from losses or margins."""
         return softplus(-values) if self.label == "margin" else values
-
-    def _other_rows(self, source: GradientSource) -> Iterator[tuple[Gradients, Tensor]]:
-        """Yield the gradients and weights of one other class per sample, batch by batch."""
-        capture = GradientCapture(source.model, targets.cross_entropy)
-        losses, done = self._losses(source.values().to(torch.float64)), 0
-        for given in source.batches:
-            batch, n = to_device(given, source.model.device), batch_size(given)
-            shape = position_labels(batch).shape
-            for chosen in self._other_labels(source.model, batch, done):
-                rows = capture(with_labels(batch, chosen.view(shape)), first_row=done)
-                if done == 0:
-                    others = self.rows_per_sample - 1
-                    needed = 2 * others * rows.nbytes * source.n // max(1, n)
-                    advice = "use fewer draws, or GaussNewton with ConjugateGradient"
-                    check_memory(
-                        "a gradient for each draw of another class", needed, advice, rows.device
-                    )
-                if self.draws is None:
-                    weight = torch.exp(-rows.values.to(torch.float64))
-                else:  # 1 - p_y, shared by the draws
-                    weight = -torch.expm1(-losses[done : done + n]) / self.draws
-                yield rows, weight.clamp_min(0.0)
-            done += n
 
     def _other_labels(self, model: BoundModel, batch: Batch, first_row: int) -> Iterator[Tensor]:
         """Yield one other class per sample, (n,): the s-th, or drawn with probability p_c / (1-p_y)."""

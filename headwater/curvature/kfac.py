@@ -37,18 +37,15 @@ class KFAC(Curvature):
       ē_i = Σ_t e_it over the T_i positions of a sample: exact where positions are averaged.
 
     Positions that no output gradient reaches, such as padding, do not count. The inputs of an embedding
-    are one-hot: A is the diagonal of token frequencies (expanded, whatever the sharing). Weights and
-    layers do not interact. All other parameters (norms, scalars, an embedding that is an output layer
-    too) get the diagonal of their Fisher matrix, the mean of their squared gradients.
-
-    The gradients are those of -log p_y with labels y drawn from the model (the Fisher matrix, which
-    is the Gauss-Newton matrix of cross-entropy), or the training gradients (the empirical Fisher).
-    Cost: two passes over the gradients at most, one eigendecomposition per factor. Use the solver
-    `Eigenbasis` with it.
+    are one-hot: A is the diagonal of token frequencies (expanded, whatever the sharing). All other
+    parameters (norms, scalars, an embedding that is an output layer too) get the diagonal of their
+    Fisher matrix, the mean of their squared gradients. Cost: two passes over the gradients at most, one
+    eigendecomposition per factor. Use the solver `Eigenbasis` with it.
 
     Args:
-        labels: "sampled", for batches (inputs, labels) with a cross-entropy loss, or "empirical",
-            for any loss.
+        labels: "sampled", gradients of -log p_y with labels y drawn from the model, for batches (inputs,
+            labels) with a cross-entropy loss: C stands for the Fisher matrix; or "empirical", the
+            training gradients, for any loss.
         draws: labels drawn per sample.
         seed: of the draws; the label of sample i does not depend on the batches.
         sharing: what the positions of a sample are, "expand" or "reduce".
@@ -109,9 +106,8 @@ class EKFAC(KFAC):
     """K-FAC's eigenvectors with the true second moments along them: Λ = (1/n) Σ_i (Q_Sᵀ ∇_i Q_A)².
 
     Of all matrices with these eigenvectors it is the one nearest to the Fisher matrix of the layer
-    in the Frobenius norm, and so never further from it than K-FAC. With one sample called on one
-    position, and wherever the output gradients do not depend on the sample, it is that Fisher matrix.
-    The arguments are those of `KFAC`; the sharing is that of the factors whose eigenvectors are taken.
+    in the Frobenius norm. The arguments are those of `KFAC`; the sharing is that of the factors whose
+    eigenvectors are taken.
 
     Reference:
         George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis,

@@ -47,9 +47,8 @@ class KeptBlocks:
 class RowOperator(SampleOperator):
     """C = RᵀR/n with rows r_i = ρ_i g_i, the gradients g_i in any form.
 
-    Its Gram matrix K = RRᵀ, K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n), has the same non-zero eigenvalues as
-    n C and is made without forming a gradient. No method holds more than two blocks of gradients, one
-    of which is as large as memory allows; only `on` keeps all.
+    Its Gram matrix K = RRᵀ, K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n), is made without forming a gradient. No
+    method but `on` holds more than two blocks of gradients, one as large as memory allows.
 
     Args:
         source: the gradients g, n of them.

@@ -69,9 +69,8 @@ class ArnoldiProjection:
                 "use a random projection"
             )
         hessian = ExactHessian().operator(source, {})
-        rank = self.krylov if self.krylov is not None else 2 * self.dimension
-        values, vectors = krylov_basis(hessian, rank, self.seed)
-        values, vectors = values[: self.dimension], vectors[: self.dimension]
+        rank = self.krylov or 2 * self.dimension
+        values, vectors = (t[: self.dimension] for t in krylov_basis(hessian, rank, self.seed))
         if not len(values):
             raise ValueError(
                 "the Hessian must have a positive direction, found none; "

@@ -26,11 +26,10 @@ class DataInf(DirectSolver):
 
     x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i,
 
-    where a group l is the weight of a layer with its bias, or a block of a projected gradient.
-    Products with the training gradients themselves need each group's Gram matrix only, a block at a
-    time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
-    formed where a group has more than n/2 parameters. The residual of a solution is that of C + λI,
-    which it does not make small.
+    where a group l is the weight of a layer with its bias, or a block of a projected gradient. Cost of
+    products with the training gradients: about n² (m + d_in + d_out) operations for n training and m
+    test samples; no gradient is formed where a group has more than n/2 parameters. The residual of a
+    solution is that of C + λI, which it does not make small.
 
     Reference:
         Kwon et al., DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion

@@ -24,10 +24,8 @@ Blocks = int | Sequence[int] | Literal["layers"]
 class Explicit(DirectSolver):
     """Form C, factorise C + λI in float64 and solve: exact, for few parameters or projected gradients.
 
-    With several blocks all of C that is between two of them is left out: (C_b + λI)^-1 for each. Made
-    of rows C_b = (1/n) R_bᵀR_b is summed in float64 over blocks of samples; else it is made of products
-    with the identity. Cholesky where C_b + λI is positive definite, LU where it is not. Memory: three
-    times C in float64.
+    With several blocks all of C that is between two of them is left out: (C_b + λI)^-1 for each.
+    Cholesky where C_b + λI is positive definite, LU where it is not. Memory: three times C in float64.
 
     Args:
         damping: λ ≥ 0, absolute or relative.
@@ -66,12 +64,9 @@ class Explicit(DirectSolver):
         """
         scheme = self._scheme(operator)
         sizes = [part.layout.size for part in scheme.by_group]
-        check_memory(
-            f"the explicit curvature of {operator.size:,} parameters",
-            3 * 8 * sum(size**2 for size in sizes),
-            "use ConjugateGradient or Woodbury, more blocks, or restrict the task with layers=",
-            operator.device,
-        )
+        what = f"the explicit curvature of {operator.size:,} parameters"
+        advice = "use ConjugateGradient or Woodbury, more blocks, or restrict the task with layers="
+        check_memory(what, 3 * 8 * sum(size**2 for size in sizes), advice, operator.device)
         if isinstance(operator, RowOperator):
             matrices = [operator.scale.new_zeros(size, size) for size in sizes]  # in float64
             for g, rows in operator.formed():

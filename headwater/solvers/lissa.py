@@ -30,7 +30,7 @@ class LiSSA(Solver):
 
     averaged over repeats. C_t is the curvature of one mini-batch, shared by all right-hand sides. It
     converges for s > ½ (largest eigenvalue of any C_t + λ). Stopping after J steps is a hidden
-    damping of about s / J: a direction without curvature gets (J + 1) / s, not 1 / 0.
+    damping of about s / J.
     Cost: repeats · depth products on batch_size samples, and one on all for the true residual.
 
     Args:

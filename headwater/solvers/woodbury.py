@@ -40,12 +40,9 @@ class Woodbury(DirectSolver):
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"gram": K}, (n, n) in float64."""
         rows = of_kind(operator, RowOperator, "Woodbury")
-        check_memory(
-            f"the Gram matrix of {rows.n:,} samples",
-            3 * 8 * rows.n**2,
-            "use fewer training samples, or project the gradients and use Explicit",
-            rows.device,
-        )
+        what = f"the Gram matrix of {rows.n:,} samples"
+        advice = "use fewer training samples, or project the gradients and use Explicit"
+        check_memory(what, 3 * 8 * rows.n**2, advice, rows.device)
         return {"gram": rows.gram()}
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:
