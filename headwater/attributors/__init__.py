@@ -14,11 +14,7 @@ from typing import Any
 
 
 def module_of(name: str) -> str:
-    """Return the module that defines an attributor, without importing it.
-
-    Raises:
-        ValueError: if there is no attributor with this name.
-    """
+    """Return the module that defines an attributor, without importing it; ValueError if none does."""
     if name not in _modules():
         known = ", ".join(method_names())
         raise ValueError(f"attributor must be one of {known}, got {name!r}: correct the name")

@@ -33,13 +33,9 @@ class Attributor(Method):
 
     def __init__(self, task: AttributionTask) -> None:
         super().__init__(task)
+        self.data_budget = task.memory_budget // 4  # bytes of training batches that are kept
         self._sources: list[CapturedSource] = []
         self._states: list[State] = []
-
-    @property
-    def data_budget(self) -> int:
-        """Bytes of training batches that are kept in memory, so that they are read once."""
-        return self.task.memory_budget // 4
 
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Return one source per checkpoint; they share the data."""

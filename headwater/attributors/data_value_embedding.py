@@ -59,12 +59,7 @@ class DataValueEmbedding(TrajectoryAttributor):
         if isinstance(steps, Sized) and len(steps) == 0:
             raise ValueError("steps must hold the steps of the run, got none; see TrainingRun")
         super().__init__(task, [steps])
-        self.projection = projection
-
-    @property
-    def embeds(self) -> bool:
-        """Whether embeddings are made in `cache`: with a projection."""
-        return self.projection is not None
+        self.projection, self.embeds = projection, projection is not None
 
     def vectors(self, gradients: Gradients) -> Tensor:
         """Return the gradients, projected if there is a projection, (n, k)."""

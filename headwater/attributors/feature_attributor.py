@@ -140,9 +140,7 @@ def direction(
 
     The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the logits of the model: +1 for margin, logit and
     log-probability, -1 for the loss. Cost: two passes over the output.
-
-    Raises:
-        ValueError: if the target rises at some samples and falls at others, or at none does either.
+    ValueError if the target rises at some samples and falls at others, or at none does either.
     """
     batch = to_device(batch, model.device)
     of_loss = _output_gradients(model, loss, batch)

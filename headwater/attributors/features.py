@@ -88,9 +88,7 @@ def values_at(
     """Return f_i (n,) with the output of a layer replaced: f as a function of z.
 
     Gradients flow to the outputs z (n, d_out), and no further; with z in float64, f is as well.
-
-    Raises:
-        ValueError: if the layer is not called exactly once, or its output has another shape.
+    ValueError if the layer is not called exactly once, or its output has another shape.
     """
     called = 0
 

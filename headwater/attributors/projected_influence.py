@@ -70,8 +70,7 @@ def grass(
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
         Projection, NeurIPS 2025.
     """
-    projection = GraSS(dimension, seed, blowup=blowup)
-    return ProjectedInfluence(task, projection, damping, blocks)
+    return ProjectedInfluence(task, GraSS(dimension, seed, blowup=blowup), damping, blocks)
 
 
 def factgrass(
@@ -83,5 +82,4 @@ def factgrass(
     blocks: Blocks = "layers",
 ) -> ProjectedInfluence:
     """Return FactGraSS: `grass` on the factors of each layer, k dimensions each; it forms no gradient."""
-    projection = FactGraSS(dimension, blowup, seed=seed)
-    return ProjectedInfluence(task, projection, damping, blocks)
+    return ProjectedInfluence(task, FactGraSS(dimension, blowup, seed=seed), damping, blocks)

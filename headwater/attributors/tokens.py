@@ -84,9 +84,7 @@ def token_scores(
     label. `capture` is the attributor's, `states` what it prepared of the sources. Gradients of training
     tokens are captured as they are scored: a training loader beyond a quarter of the memory budget is
     read to count its tokens, and once per checkpoint and block of test samples.
-
-    Raises:
-        ValueError: if the method, its loss or its target has no scores per token.
+    ValueError if the method, its loss or its target has no scores per token.
     """
     task, data = method.task, sources[0].batches
     if side not in ("train", "test"):

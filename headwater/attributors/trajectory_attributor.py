@@ -62,6 +62,7 @@ class TrajectoryAttributor(Attributor):
                 f"{len(task.checkpoints)} checkpoints; see headwater.benchmark.training"
             )
         self.runs = list(runs)
+        self.data_budget = sys.maxsize  # all are kept: every step asks for some of their samples
 
     @abstractmethod
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
@@ -71,11 +72,7 @@ class TrajectoryAttributor(Attributor):
         """Return gradients in the space of u, (n, k); default: all parameters."""
         return gradients.dense()
 
-    @property
-    def embeds(self) -> bool:
-        """Whether all k directions of the space of u follow the run in `cache`."""
-        return False
-
+    embeds = False  # whether all k directions of the space of u follow the run in `cache`
     passes = 0  # through the model, there and back, for each sample of a step and each u_j
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -83,11 +80,6 @@ class TrajectoryAttributor(Attributor):
         m = sizes.p if self.embeds else sizes.m
         work = sizes.seen * (sizes.pass_ * (1 + self.passes * m) + 4 * m * sizes.p)
         return Cost(4 * COPIES * m * sizes.p, work, 4 * sizes.n * sizes.m)
-
-    @property
-    def data_budget(self) -> int:
-        """All training batches are kept: every step asks for some of their samples."""
-        return sys.maxsize
 
     def solved_width(self, source: GradientSource) -> int:
         """Return the size of u and its copies, or with embeddings that of the effects."""

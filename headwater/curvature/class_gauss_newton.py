@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class ClassGaussNewton(Curvature):
     classes: int | None = None
     seed: int = 0
     label: Label = "loss"
-    offers: ClassVar[frozenset[str]] = frozenset({ROWS})
+    offers = frozenset({ROWS})
 
     def __post_init__(self) -> None:
         if (self.draws is None) == (self.classes is None):

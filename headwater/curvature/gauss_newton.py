@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +63,8 @@ class GaussNewton(Curvature):
     price of products through the model.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
-    passes: ClassVar[int] = 2
+    offers = frozenset({MEAN_OVER_SAMPLES})
+    passes = 2
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no function of one output of the model."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -69,8 +68,8 @@ class Hessian(StreamedOperator):
 class ExactHessian(Curvature):
     """C = H, the Hessian of the mean loss, for any loss; it may be indefinite."""
 
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
-    passes: ClassVar[int] = 2
+    offers = frozenset({MEAN_OVER_SAMPLES})
+    passes = 2
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> Hessian:
         """Return the Hessian at the checkpoint."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import add
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class KFAC(Curvature):
     draws: int = 1
     seed: int = 0
     sharing: Sharing = "expand"
-    offers: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
+    offers = frozenset({EIGENBASIS})
 
     def __post_init__(self) -> None:
         for name, choices in (("labels", Labels), ("sharing", Sharing)):

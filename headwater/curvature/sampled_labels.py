@@ -72,9 +72,7 @@ def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
 def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -> SampleFunction:
     """Return which cross-entropy of the model's logits the loss is, by its values on one batch.
 
-    Raises:
-        ValueError: if it is neither `headwater.targets.cross_entropy` nor `causal` of it, so that there
-            is no softmax to draw other labels from.
+    ValueError if it is none of `LOSSES`: there is no softmax to draw other labels from.
     """
     batch = to_device(batch, model.device)
     cause, unlike = None, ""

@@ -47,7 +47,6 @@ class ArnoldiProjection:
     krylov: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_positive("the projection's dimension", self.dimension)
         if self.krylov is not None and self.krylov < self.dimension:
             raise ValueError(
@@ -58,8 +57,7 @@ class ArnoldiProjection:
     def fit(self, source: GradientSource) -> Tensor:
         """Return the rows of P at one checkpoint, (k, p); fewer where H has fewer positive ones.
 
-        Raises:
-            ValueError: if the Hessian has no positive direction, or the model less than 32 bits.
+        ValueError if the Hessian has no positive direction, or the model less than 32 bits.
         """
         dtype = source.model.dtype
         if torch.finfo(dtype).bits < 32:

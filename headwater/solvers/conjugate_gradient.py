@@ -43,7 +43,6 @@ class ConjugateGradient(Solver):
     preconditioner: Solver | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         check_positive("max_iterations", self.max_iterations)
         check_positive("tolerance", self.tolerance, allow_zero=True)

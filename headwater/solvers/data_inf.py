@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
-from headwater.curvature.operator import of_kind
-from headwater.curvature.row_operator import BlockSource, group_products
+from headwater.curvature.operator import ROW_PER_SAMPLE, LinearOperator, of_kind
+from headwater.curvature.row_operator import BlockSource, RowOperator, group_products
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, Cost, Sizes, default_budget, row_blocks
@@ -43,7 +41,7 @@ class DataInf(DirectSolver):
     """
 
     damping: Damping
-    asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
+    asks = frozenset({ROW_PER_SAMPLE})
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64."""

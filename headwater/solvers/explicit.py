@@ -44,7 +44,6 @@ class Explicit(DirectSolver):
     blocks: Blocks = 1
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         if isinstance(self.blocks, str):
             if self.blocks != "layers":
@@ -57,11 +56,7 @@ class Explicit(DirectSolver):
             check_positive("blocks", size)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"matrix.0000": C_0, ...} in float64, (k_b, k_b).
-
-        Raises:
-            ValueError: if C cannot be cut as the blocks say.
-        """
+        """Return {"matrix.0000": C_0, ...} in float64, (k_b, k_b); ValueError if C has no such blocks."""
         scheme = self._scheme(operator)
         sizes = [part.layout.size for part in scheme.by_group]
         what = f"the explicit curvature of {operator.size:,} parameters"
@@ -81,11 +76,7 @@ class Explicit(DirectSolver):
         return {_name(group): matrix for group, matrix in enumerate(matrices)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is that of the blocks: of all of C if there is one.
-
-        Raises:
-            ValueError: if C_b + λI is singular.
-        """
+        """Solve for each row of rhs; the residual is of the blocks. ValueError if any is singular."""
         wide, scheme = rhs.double(), self._scheme(operator)
         x = self.inverse(operator, state)(wide)
         parts = [scheme.take(x, g) @ state[_name(g)] for g in range(len(scheme.groups))]

@@ -47,7 +47,6 @@ class Lanczos(DirectSolver):
     residual: bool = True
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=not self.residual)
         check_positive("rank", self.rank)
 

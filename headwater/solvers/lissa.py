@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,10 +52,9 @@ class LiSSA(Solver):
     batch_size: int = 50
     repeats: int = 1
     seed: int = 0
-    asks: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
+    asks = frozenset({MEAN_OVER_SAMPLES})
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         for name in ("depth", "batch_size", "repeats"):
             check_positive(name, getattr(self, name))
@@ -76,11 +74,7 @@ class LiSSA(Solver):
         return {"largest": torch.tensor(largest, dtype=torch.float64)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs.
-
-        Raises:
-            ValueError: if the series diverges.
-        """
+        """Solve for each row of rhs; ValueError if the series diverges."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
         whole, scale = of_kind(operator, SampleOperator, "LiSSA"), self.scale  # type: ignore[type-abstract]
         if scale is None:  # 1 where C = 0 without damping: any scale gives the same series

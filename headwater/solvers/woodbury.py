@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import ROWS, LinearOperator, RowOperator
-from headwater.curvature.operator import of_kind
-from headwater.curvature.row_operator import BlockSource
+from headwater.curvature.operator import ROWS, LinearOperator, of_kind
+from headwater.curvature.row_operator import BlockSource, RowOperator
 from headwater.gradients import Gradients
 from headwater.memory import Cost, Sizes, check_memory
 from headwater.solvers.damping import Damping
@@ -35,7 +33,7 @@ class Woodbury(DirectSolver):
     """
 
     damping: Damping
-    asks: ClassVar[frozenset[str]] = frozenset({ROWS})
+    asks = frozenset({ROWS})
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"gram": K}, (n, n) in float64."""
