@@ -1,7 +1,5 @@
 """Sub-networks of one model as an ensemble: fixed dropout masks at the time of attribution."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from functools import partial

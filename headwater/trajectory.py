@@ -1,7 +1,5 @@
 """The steps of a training run, for methods that follow it back from its end to its start."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

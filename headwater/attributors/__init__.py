@@ -4,8 +4,6 @@ A method is found by its file: this package names none. Names are imported on fi
 workflow stage depends on the file of its own method only.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 from functools import cache

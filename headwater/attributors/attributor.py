@@ -1,7 +1,5 @@
 """The three verbs of every attributor: cache, attribute, self_influence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Data Value Embedding: what each step of training has left in the final model."""
 
-from __future__ import annotations
-
 from collections.abc import Reversible, Sized
 
 import torch

@@ -1,7 +1,5 @@
 """Sources whose gradients are made from those of another: in learned directions, or of single tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """Methods that take no gradients: they keep a few tensors of every sample, and compare those."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any

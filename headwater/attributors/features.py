@@ -1,7 +1,5 @@
 """What a model knows of a sample: the input and the output of its last Linear layer, by hooks."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Grad-Dot, Grad-Cos and TracInCP: the plain similarity of gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Methods of the formula itself: they work on the gradients of all training samples."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Sequence
 

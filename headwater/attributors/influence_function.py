@@ -1,7 +1,5 @@
 """Influence functions, for every curvature, solver and projection."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from typing import Literal, get_args

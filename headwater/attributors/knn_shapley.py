@@ -1,7 +1,5 @@
 """KNN-Shapley: the exact Shapley values of a nearest-neighbour classifier on the model's features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import torch

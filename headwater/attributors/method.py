@@ -4,8 +4,6 @@ scores[i, j] = - Σ_c w_c ⟨P_c ∇f_j(θ_c), ∇ℓ_i(θ_c)⟩, the estimated 
 sample i is in the training set.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Influence functions in the space of projected gradients: LoGra, GraSS and FactGraSS."""
 
-from __future__ import annotations
-
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.curvature import EmpiricalFisher
 from headwater.projections import FactGraSS, GradientProjection, GraSS, Kronecker

@@ -1,7 +1,5 @@
 """Influence relative to the size of a sample's own effect."""
 
-from __future__ import annotations
-
 from headwater.attributors.influence_function import InfluenceFunction, Norm
 from headwater.curvature import Curvature
 from headwater.projections import GradientProjection

@@ -1,7 +1,5 @@
 """Representer points: a prediction as a sum over training samples, in the last layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The scores of all checkpoints, block by block into an array in memory or in a file."""
 
-from __future__ import annotations
-
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Scores per token: one for each label that the loss or the target of a sequence is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

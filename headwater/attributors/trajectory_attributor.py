@@ -1,7 +1,5 @@
 """Methods that follow a training run from its end back to its start."""
 
-from __future__ import annotations
-
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Reversible, Sequence, Sized

@@ -1,7 +1,5 @@
 """TRAK, and TRAK without its projection: the kernel of the margin's gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

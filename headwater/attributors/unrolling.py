@@ -1,7 +1,5 @@
 """Unrolled differentiation: the exact derivative of a training run by the weight of each sample."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor

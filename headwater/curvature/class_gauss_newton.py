@@ -1,7 +1,5 @@
 """The Gauss-Newton matrix of all classes as rows: one for the label, some for the other classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args

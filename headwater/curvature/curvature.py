@@ -1,7 +1,5 @@
 """Which matrix C stands for the curvature of the mean loss, and whose gradients it is made of."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The exact Hessian of the mean loss, as products with blocks of vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What every curvature operator can do, and what some can do beyond that."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import TypeVar
 

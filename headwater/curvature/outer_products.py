@@ -1,7 +1,5 @@
 """Curvatures that are means of outer products of the samples' gradients, and what scales them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Training samples with labels drawn from the model itself, for the true Fisher matrix."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Operators whose products pass over the training data, in chunks that no result depends on."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Projections that are learned from the training data, in place of random ones."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """Conjugate gradients for a whole block of right-hand sides in lockstep."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

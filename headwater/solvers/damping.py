@@ -1,7 +1,5 @@
 """The damping λ: a number, or a multiple of the curvature's own mean eigenvalue."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """DataInf: the mean of the samples' own inverses in place of the inverse of their mean."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The exact damped inverse of K-FAC and EK-FAC, in their own eigenbasis."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

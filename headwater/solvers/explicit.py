@@ -1,7 +1,5 @@
 """The exact solution, by factorising the matrix: as a whole, or its diagonal blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

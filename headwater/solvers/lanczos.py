@@ -1,7 +1,5 @@
 """A low-rank inverse from a Krylov space: the Lanczos iteration (the field says Arnoldi)."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """LiSSA: a truncated Neumann series on mini-batches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Exact solution in Gram space: n × n, never p × p."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
