@@ -13,10 +13,7 @@ from headwater.task import SampleFunction
 
 
 class GradientAttributor(Attributor):
-    """Capture the gradients at all checkpoints in one pass over the data, and work on them.
-
-    A method chooses which function is differentiated and the form in which gradients are kept.
-    """
+    """Capture the gradients at all checkpoints in one pass over the data, and work on them."""
 
     @property
     def train_function(self) -> SampleFunction:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from headwater.attributors.derived_source import fit, fitted
+from headwater.attributors.derived_source import fitted
 from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.attributors.method import Rows
 from headwater.attributors.projection_dimension import sized, warn_if_small
@@ -151,8 +151,11 @@ class InfluenceFunction(GradientAttributor):
 
     def prepare(self, source: GradientSource) -> State:
         """Return what is computed from the training data alone, whatever the damping."""
-        known = self.projection
-        state = fit(known, source) if isinstance(known, LearnedProjection) else {}
+        state: dict[str, Tensor] = {}
+        if isinstance(self.projection, LearnedProjection):
+            state["basis"] = basis = self.projection.fit(source)
+            parts = [block.inner_vectors(basis) for block in source.train_blocks()]
+            state["features"] = torch.cat(parts)
         source = fitted(source, state)
         state |= self.curvature.estimate(source)
         operator = self.curvature.operator(source, state)
