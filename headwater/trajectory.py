@@ -12,8 +12,9 @@ from headwater.checks import check_positive
 class Step:
     """One step of gradient descent: θ ← θ - η ((1/|B|) Σ_{i∈B} ∇ℓ_i(θ) + wd θ).
 
-    With momentum β the step has η/(1-β). A run is a list of steps, or any object whose ``__reversed__``
-    yields them one at a time from the last, as `headwater.benchmark.training.Replay` does.
+    With momentum β, of which one gradient moves the parameters by η(1 + β + β² + …) in the end, the
+    step has η/(1-β). A run is a list of steps, or any object whose ``__reversed__`` yields them one at a
+    time from the last, as `headwater.benchmark.training.Replay` does.
 
     Args:
         parameters: θ before the step: a state dict, a path, or a callable that returns a state dict.

@@ -1,7 +1,7 @@
 """Baselines: what a method must beat. They take no gradients and know nothing of training."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -120,10 +120,12 @@ def _keys(batch: Batch, seed: int) -> Tensor:
     for tensor in sample_tensors(batch):
         kind = torch.float32 if tensor.is_floating_point() else torch.int64
         values = tensor.detach().to("cpu", kind)
-        rows: Iterable[Tensor] = values
-        if counted is not None and values.shape[:2] == counted.shape:
-            rows = (row[kept] for row, kept in zip(values, counted.cpu(), strict=True))
-        columns.append([row.numpy() for row in rows])
+        if counted is None or values.shape[:2] != counted.shape:
+            columns.append(list(values.numpy()))
+        else:
+            columns.append(
+                [row[kept].numpy() for row, kept in zip(values, counted.cpu(), strict=True)]
+            )
     keys = []
     for sample in zip(*columns, strict=True):
         digest = hashlib.sha256(seed.to_bytes(8, "little", signed=True))

@@ -95,7 +95,8 @@ class InfluenceFunction(GradientAttributor):
                 "a projection needs a curvature made of the gradients as they are, got "
                 f"{name}; use EmpiricalFisher or MarginGaussNewton"
             )
-        for what, value, known in (("weights", weights, Weights), ("norm", norm or "loss", Norm)):
+        found = "loss" if norm is None else norm
+        for what, value, known in (("weights", weights, Weights), ("norm", found, Norm)):
             if value not in get_args(known):
                 names = ", ".join(get_args(known))
                 raise ValueError(f"{what} must be one of {names}, got {value!r}")

@@ -79,7 +79,8 @@ def token_scores(
 
     "test": (n_train, n_test, T), scores[i, j, t] that of the target of token t alone; "train":
     (n_train, T, n_test), scores[i, t, j] that of the loss of token t alone; 0 where a position has no
-    label. `capture` is the attributor's, `states` what it prepared of the sources. Gradients of training
+    label. Over tokens they add up to the scores of the samples, where loss and target are such sums.
+    `capture` is the attributor's, `states` what it prepared of the sources. Gradients of training
     tokens are captured as they are scored: a training loader beyond a quarter of the memory budget is
     read to count its tokens, and once per checkpoint and block of test samples.
     ValueError if the method, its loss or its target has no scores per token.

@@ -37,11 +37,11 @@ class KeptBlocks:
     @property
     def n(self) -> int:
         """Their number."""
-        return sum(map(len, self.blocks)) + (self.after.n if self.after else 0)
+        return sum(map(len, self.blocks)) + (0 if self.after is None else self.after.n)
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the blocks."""
-        return chain(self.after.train_blocks() if self.after else (), self.blocks)
+        return chain(() if self.after is None else self.after.train_blocks(), self.blocks)
 
 
 class RowOperator(SampleOperator):
