@@ -1,7 +1,5 @@
 """Sub-networks of one model as an ensemble: fixed dropout masks at the time of attribution."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from functools import partial
@@ -24,8 +22,7 @@ class FixedDropout(nn.Module):
     """Drop the same units of every sample, in any mode: the mask is a function of the key alone.
 
     Unit u of a sample (u counts the places of one sample's input, or its channels) is kept when
-    hash(key, u) ≥ p · 2^32, and divided by 1 - p. What the model computes is one sub-network, a
-    function of each sample on its own, however the samples are batched.
+    hash(key, u) ≥ p · 2^32, and divided by 1 - p.
     """
 
     key: Tensor
@@ -54,10 +51,9 @@ def dropout_ensemble(task: AttributionTask, masks: int, seed: int = 0) -> Attrib
     """Return a task with `masks` sub-networks of each checkpoint in place of the checkpoint.
 
     Every Dropout module is active, with its own p, and a mask drawn from (seed, mask, module) that
-    is the same for every sample. Checkpoint c · masks + d of the result is checkpoint c under mask
-    d: C checkpoints count as C · masks models in TRAK, or in any mean over checkpoints, for no
-    training at all. Dropout that is called as a function, not as a module, stays off; in sequences
-    the mask covers all positions, so they must be padded to one length.
+    is the same for every sample. Checkpoint c · masks + d of the result is checkpoint c under mask d.
+    Dropout that is called as a function, not as a module, stays off; in sequences the mask covers all
+    positions, so they must be padded to one length.
 
     Raises:
         ValueError: if the model has no Dropout modules that could be fixed.

@@ -1,7 +1,5 @@
 """The steps of a training run, for methods that follow it back from its end to its start."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,7 +14,7 @@ class Step:
 
     With momentum β, of which one gradient moves the parameters by η(1 + β + β² + …) in the end, the
     step has η/(1-β). A run is a list of steps, or any object whose ``__reversed__`` yields them one at a
-    time from the last, as `headwater.benchmark.training.Replay` does without memory for all of them.
+    time from the last, as `headwater.benchmark.training.Replay` does.
 
     Args:
         parameters: θ before the step: a state dict, a path, or a callable that returns a state dict.

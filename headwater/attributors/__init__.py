@@ -4,23 +4,15 @@ A method is found by its file: this package names none. Names are imported on fi
 workflow stage depends on the file of its own method only.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-BASE = "Attributor"
-
 
 def module_of(name: str) -> str:
-    """Return the module that defines an attributor, without importing it.
-
-    Raises:
-        ValueError: if there is no attributor with this name.
-    """
+    """Return the module that defines an attributor, without importing it; ValueError if none does."""
     if name not in _modules():
         known = ", ".join(method_names())
         raise ValueError(f"attributor must be one of {known}, got {name!r}: correct the name")
@@ -29,40 +21,21 @@ def module_of(name: str) -> str:
 
 def method_names() -> list[str]:
     """Return the names of all methods, from A to Z, without importing any."""
-    return sorted(name for name in _modules() if name != BASE)
+    return sorted(_modules().keys() - {"Attributor"})
 
 
 @cache
 def _modules() -> dict[str, str]:
-    """Return the file of the base class and of each public class that derives from it to be used.
-
-    A class with an abstract method is not to be used as it is.
-    """
+    """Return the file of each class that the ``__all__`` of a file names: methods, and their base."""
     homes: dict[str, str] = {}
-    classes: dict[str, ast.ClassDef] = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                classes[node.name] = node
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-                homes |= dict.fromkeys(ast.literal_eval(node.value), path.stem)
-
-    def lineage(name: str) -> list[str]:
-        """Return a class and all that it derives from, bases first."""
-        bases = [ast.unparse(base) for base in classes[name].bases] if name in classes else []
-        return [*dict.fromkeys(ancestor for base in bases for ancestor in lineage(base)), name]
-
-    def abstract(name: str) -> bool:
-        """Whether a method is abstract in the last class of the lineage that has it."""
-        bodies = [classes[kind].body for kind in lineage(name) if kind in classes]
-        methods = [item for body in bodies for item in body if isinstance(item, ast.FunctionDef)]
-        last = {f.name: "abstractmethod" in map(ast.unparse, f.decorator_list) for f in methods}
-        return any(last.values())
-
-    def usable(name: str) -> bool:
-        return name == BASE or (name in classes and BASE in lineage(name) and not abstract(name))
-
-    return {name: home for name, home in homes.items() if usable(name)}
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
+        for node in body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                public = classes.intersection(ast.literal_eval(node.value))
+                homes |= dict.fromkeys(public, path.stem)
+    return homes
 
 
 def __getattr__(name: str) -> Any:
@@ -74,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [BASE, *method_names(), "method_names", "module_of"]
+    return ["Attributor", *method_names(), "method_names", "module_of"]

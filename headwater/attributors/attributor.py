@@ -1,7 +1,5 @@
 """The three verbs of every attributor: cache, attribute, self_influence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,20 +25,15 @@ __all__ = ["Attributor"]
 class Attributor(Method):
     """Attribute the targets of a task to its training samples.
 
-    A loader is read once in `cache`, and not at all later on. Only where its batches do not fit into
-    a quarter of the task's memory budget, and a method of gradients needs more than one look at them
-    (products with a Hessian, drawn labels, tokens), is it read again.
+    A loader is read once in `cache`, and again only where its batches do not fit into a quarter of the
+    task's memory budget and a method needs them (products with a Hessian, drawn labels, tokens).
     """
 
     def __init__(self, task: AttributionTask) -> None:
         super().__init__(task)
+        self.data_budget = task.memory_budget // 4  # bytes of training batches that are kept
         self._sources: list[CapturedSource] = []
         self._states: list[State] = []
-
-    @property
-    def data_budget(self) -> int:
-        """Bytes of training batches that are kept in memory, so that they are read once."""
-        return self.task.memory_budget // 4
 
     def open(self, data: LoadedData) -> list[CapturedSource]:
         """Return one source per checkpoint; they share the data."""
@@ -93,9 +86,8 @@ class Attributor(Method):
                 to them do not reach it.
             check: what is compared with the samples of `cache`: "ends", the first one, and the last one
                 and their number where these are known without reading everything; or "all".
-            per_token: whether each token with a label gets scores of its own: those of the "test" samples
-                as (n_train, n_test, T), those of the "train" samples as (n_train, T, n_test). Each
-                costs as much as a sample; see `headwater.attributors.tokens`.
+            per_token: whether each token with a label gets scores of its own, at the cost of a sample:
+                "test", (n_train, n_test, T), or "train", (n_train, T, n_test).
 
         Returns:
             scores (n_train, n_test), float32; row i is training sample i in the loader's order.

@@ -1,7 +1,5 @@
 """Baselines: what a method must beat. They take no gradients and know nothing of training."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """BM25: how many rare n-grams two sequences share, whatever the model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Data Value Embedding: what each step of training has left in the final model."""
 
-from __future__ import annotations
-
 from collections.abc import Reversible, Sized
 
 import torch
@@ -24,10 +22,9 @@ class DataValueEmbedding(TrajectoryAttributor):
     scores[i, j] is the sum over the steps that saw i, the change of f_j because they did, in its
     unit. Self-influence may be negative.
 
-    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch, near its Hessian where residuals
-    have the size that the loss expects. (·)₊ sets negative eigenvalues to zero: a step that would
-    overshoot along a direction (η_t λ > 1) forgets what was there before, where products of
-    I - η_t H_t would grow beyond all bounds. Momentum is taken as the rate η/(1-β), see `Step`.
+    H_t is the empirical Fisher matrix (1/|B_t|) Σ g_i g_iᵀ of the batch. (·)₊ sets negative eigenvalues
+    to zero: a step that would overshoot along a direction (η_t λ > 1) forgets what was there before.
+    Momentum is taken as the rate η/(1-β), see `Step`.
 
     Without a projection u is carried in the space of parameters, (m, p), and every call of
     `attribute` goes back through the run: O(T |B| p m). With one of dimension k the embeddings
@@ -60,12 +57,7 @@ class DataValueEmbedding(TrajectoryAttributor):
         if isinstance(steps, Sized) and len(steps) == 0:
             raise ValueError("steps must hold the steps of the run, got none; see TrainingRun")
         super().__init__(task, [steps])
-        self.projection = projection
-
-    @property
-    def embeds(self) -> bool:
-        """Whether embeddings are made in `cache`: with a projection."""
-        return self.projection is not None
+        self.projection, self.embeds = projection, projection is not None
 
     def vectors(self, gradients: Gradients) -> Tensor:
         """Return the gradients, projected if there is a projection, (n, k)."""

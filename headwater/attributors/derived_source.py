@@ -1,16 +1,12 @@
 """Sources whose gradients are made from those of another: in learned directions, or of single tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from headwater.gradients import Gradients
 from headwater.gradients.source import GradientSource
 from headwater.memory import row_blocks
-from headwater.solvers import LearnedProjection
 
 
 class DerivedSource(GradientSource):
@@ -43,17 +39,10 @@ class DerivedSource(GradientSource):
         return self._test(self._source.test())
 
 
-def fit(projection: LearnedProjection, source: GradientSource) -> dict[str, Tensor]:
-    """Return {"basis": P (k, p), "features": P∇f_i at all training samples (n, k)}."""
-    basis = projection.fit(source)
-    parts = [block.inner_vectors(basis) for block in source.train_blocks()]
-    return {"basis": basis, "features": torch.cat(parts)}
-
-
 def fitted(source: GradientSource, state: Mapping[str, Tensor]) -> GradientSource:
-    """Return a source in the directions of a learned projection, if `fit` has left one in the state.
+    """Return a source in the directions of a learned projection, if there is one in the state.
 
-    "features" are enough for the training gradients, those of the test samples need the "basis".
+    Training gradients are made of "features", P∇f_i (n, k), those of test samples with "basis", P (k, p).
     """
     if "features" not in state:
         return source

@@ -1,7 +1,5 @@
 """Methods that take no gradients: they keep a few tensors of every sample, and compare those."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -140,9 +138,7 @@ def direction(
 
     The sign of ⟨∂f_i/∂z, -∂ℓ_i/∂z⟩, z the logits of the model: +1 for margin, logit and
     log-probability, -1 for the loss. Cost: two passes over the output.
-
-    Raises:
-        ValueError: if the target rises at some samples and falls at others, or at none does either.
+    ValueError if the target rises at some samples and falls at others, or at none does either.
     """
     batch = to_device(batch, model.device)
     of_loss = _output_gradients(model, loss, batch)

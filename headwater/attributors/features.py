@@ -1,7 +1,5 @@
 """What a model knows of a sample: the input and the output of its last Linear layer, by hooks."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -32,10 +30,8 @@ class Features:
 class FeatureReader:
     """Return what goes into a Linear layer and what comes out of it, for one batch after the other.
 
-    Of a layer that is called more than once the last call counts. Cost: one forward pass.
-
-    The layer is given by its name as in ``named_modules``; default: the Linear module that the forward
-    pass calls last.
+    The layer is given by its name as in ``named_modules``; default: the Linear module that is called
+    last. Of several calls the last one counts. Cost: one forward pass.
     """
 
     def __init__(
@@ -90,9 +86,7 @@ def values_at(
     """Return f_i (n,) with the output of a layer replaced: f as a function of z.
 
     Gradients flow to the outputs z (n, d_out), and no further; with z in float64, f is as well.
-
-    Raises:
-        ValueError: if the layer is not called exactly once, or its output has another shape.
+    ValueError if the layer is not called exactly once, or its output has another shape.
     """
     called = 0
 

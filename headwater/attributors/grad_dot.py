@@ -1,7 +1,5 @@
 """Grad-Dot, Grad-Cos and TracInCP: the plain similarity of gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -37,7 +35,7 @@ class GradDot(GradientAttributor):
 
     def solved_width(self, source: GradientSource) -> int:
         """Return how many numbers of a test gradient are formed."""
-        return _formed_width(source)
+        return next(source.test_blocks()).width_for(source.n, source.n)
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield -⟨∇f_j, ∇ℓ_i⟩."""
@@ -76,23 +74,17 @@ class TracInCP(GradDot):
         return self.learning_rates[index]
 
 
-class GradCos(GradientAttributor):
+class GradCos(GradDot):
     """Score by the cosine of the angle between gradients: P = I, both sides of unit length.
 
     scores[i, j] = -⟨∇f_j, ∇ℓ_i⟩ / (‖∇f_j‖ ‖∇ℓ_i‖), 0 where a gradient is zero. Self-influence: 1.
     """
-
-    one_pass = True
 
     def score(self, source: GradientSource, solved: State) -> Iterator[Rows]:
         """Yield minus the cosines."""
         columns = torch.cat([_inverse_norms(test) for test in source.test_blocks()])
         for rows, train, products in _products(source):
             yield rows, -products * _inverse_norms(train)[:, None] * columns
-
-    def solved_width(self, source: GradientSource) -> int:
-        """Return how many numbers of a test gradient are formed."""
-        return _formed_width(source)
 
     def self_score(self, source: GradientSource, state: State) -> Tensor:
         """Return 1, the cosine of a gradient with itself (0 for a zero gradient)."""
@@ -106,10 +98,6 @@ def _products(source: GradientSource) -> Iterator[tuple[slice, Gradients, Tensor
     tests = [block.formed_for(n, n) for block in source.test_blocks()]
     for rows, train in source.numbered_blocks(sum(map(len, tests))):
         yield rows, train, train.inner_all(tests, n)
-
-
-def _formed_width(source: GradientSource) -> int:
-    return next(source.test_blocks()).width_for(source.n, source.n)
 
 
 def _inverse_norms(gradients: Gradients) -> Tensor:

@@ -1,7 +1,5 @@
 """Methods of the formula itself: they work on the gradients of all training samples."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Sequence
 
@@ -15,10 +13,7 @@ from headwater.task import SampleFunction
 
 
 class GradientAttributor(Attributor):
-    """Capture the gradients at all checkpoints in one pass over the data, and work on them.
-
-    A method chooses which function is differentiated and the form in which gradients are kept.
-    """
+    """Capture the gradients at all checkpoints in one pass over the data, and work on them."""
 
     @property
     def train_function(self) -> SampleFunction:
@@ -53,19 +48,14 @@ class GradientAttributor(Attributor):
         allowance = Allowance(self.task.memory_budget // 2)
         # Weak: in a circle with its sources, an attributor would keep the memory of their gradients
         # until Python looks for circles.
-        method = weakref.WeakMethod(self.represent)
+        method = weakref.proxy(self)
 
         def represent(gradients: Gradients, checkpoint: int) -> Gradients:
-            bound = method()
-            assert bound is not None
-            return bound(gradients, checkpoint)
+            return method.represent(gradients, checkpoint)
 
-        return [
-            CapturedSource(
-                self.task, index, data, self.train_function, represent, allowance, self.one_pass
-            )
-            for index in range(len(self.task.checkpoints))
-        ]
+        more = self.train_function, represent, allowance, self.one_pass
+        count = len(self.task.checkpoints)
+        return [CapturedSource(self.task, index, data, *more) for index in range(count)]
 
     def capture(self, gradients: Sequence[CapturedGradients], what: str) -> None:
         """Capture the gradients at all checkpoints in one pass, but those that are never kept."""

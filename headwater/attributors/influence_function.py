@@ -1,7 +1,5 @@
 """Influence functions, for every curvature, solver and projection."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from typing import Literal, get_args
@@ -9,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from headwater.attributors.derived_source import fit, fitted
+from headwater.attributors.derived_source import fitted
 from headwater.attributors.gradient_attributor import GradientAttributor
 from headwater.attributors.method import Rows
 from headwater.attributors.projection_dimension import sized, warn_if_small
@@ -46,11 +44,9 @@ class InfluenceFunction(GradientAttributor):
     (1/n) ⟨P∇ℓ_i, (C + λI)^-1 P∇ℓ_i⟩. With several checkpoints the scores are averaged.
 
     A curvature may be made of the gradients g_i of another function, ∇ℓ_i = σ_i g_i: the margin has
-    σ_i = -(1-p_i). Averaged weights are averaged over the checkpoints by themselves,
+    σ_i = -(1-p_i). Averaged weights are averaged over the checkpoints of each ensemble by themselves,
     -mean_c[ (1/n) ⟨P g_i, (C + λI)^-1 P∇f_j⟩ ] · mean_c[ σ_i ]: a model that has learned a sample by
-    heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample. Where the
-    checkpoints are of several ensembles, as of the same runs after several epochs, weights are averaged
-    in each: σ_i shrinks from epoch to epoch.
+    heart (σ_i ≈ 0) then still counts, with the weight that the others give to the sample.
 
     A norm divides scores and self-influence of sample i by the size of its own effect, at each
     checkpoint: N_i = √(∇ℓ_iᵀ (C + λI)^-1 ∇ℓ_i) for "loss", N_i = ‖(C + λI)^-1 ∇ℓ_i‖ for "parameters".
@@ -93,33 +89,29 @@ class InfluenceFunction(GradientAttributor):
         self.projection, self.weights, self.norm = projection, weights, norm
         self.ensembles, self._sized = ensembles, projection
         self._norms: tuple[State, Tensor] | None = None
-        self._check_choices()
-
-    def _check_choices(self) -> None:
-        name = type(self.curvature).__name__
-        if self.projection is not None and self.curvature.whole:
+        name = type(curvature).__name__
+        if projection is not None and curvature.whole:
             raise ValueError(
                 "a projection needs a curvature made of the gradients as they are, got "
                 f"{name}; use EmpiricalFisher or MarginGaussNewton"
             )
-        norm = "loss" if self.norm is None else self.norm
-        for what, value, known in (("weights", self.weights, Weights), ("norm", norm, Norm)):
+        found = "loss" if norm is None else norm
+        for what, value, known in (("weights", weights, Weights), ("norm", found, Norm)):
             if value not in get_args(known):
                 names = ", ".join(get_args(known))
                 raise ValueError(f"{what} must be one of {names}, got {value!r}")
-        if self.weights == "averaged" and self.train_function is self.task.loss:
+        if weights == "averaged" and self.train_function is task.loss:
             raise ValueError(
                 f"averaged weights need a curvature along the margin, got {name}; "
                 "use MarginGaussNewton"
             )
-        most = 1 if self.weights == "own" else len(self.task.checkpoints)
-        if not 1 <= self.ensembles <= most:
+        most = 1 if weights == "own" else len(task.checkpoints)
+        if not 1 <= ensembles <= most:
             raise ValueError(
-                f"ensembles must be between 1 and {most} with weights={self.weights!r}, got "
-                f"{self.ensembles}"
+                f"ensembles must be between 1 and {most} with weights={weights!r}, got {ensembles}"
             )
-        if self.weights == "averaged" and self.norm is not None:
-            raise ValueError(f"a norm needs weights='own', got averaged ones and {self.norm!r}")
+        if weights == "averaged" and norm is not None:
+            raise ValueError(f"a norm needs weights='own', got averaged ones and {norm!r}")
 
     @property
     def train_function(self) -> SampleFunction:
@@ -160,9 +152,11 @@ class InfluenceFunction(GradientAttributor):
 
     def prepare(self, source: GradientSource) -> State:
         """Return what is computed from the training data alone, whatever the damping."""
-        state = (
-            fit(self.projection, source) if isinstance(self.projection, LearnedProjection) else {}
-        )
+        state: dict[str, Tensor] = {}
+        if isinstance(self.projection, LearnedProjection):
+            state["basis"] = basis = self.projection.fit(source)
+            parts = [block.inner_vectors(basis) for block in source.train_blocks()]
+            state["features"] = torch.cat(parts)
         source = fitted(source, state)
         state |= self.curvature.estimate(source)
         operator = self.curvature.operator(source, state)
@@ -254,10 +248,9 @@ class InfluenceFunction(GradientAttributor):
         operator = self.curvature.operator(source, state)
         if not self.solver.is_relative:
             return self.solver, operator
-        if "mean_eigenvalue" in state:
-            mean = float(state["mean_eigenvalue"])
-        else:  # prepared for another damping, a number
-            mean = operator.trace() / operator.size
-        solver = self.solver.resolved(mean)
+        mean = state.get("mean_eigenvalue")  # none: prepared for another damping, a number
+        solver = self.solver.resolved(
+            operator.trace() / operator.size if mean is None else float(mean)
+        )
         log.info("damping %.3g at checkpoint %d", solver.shift, source.index)
         return solver, operator

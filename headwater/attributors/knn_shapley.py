@@ -1,7 +1,5 @@
 """KNN-Shapley: the exact Shapley values of a nearest-neighbour classifier on the model's features."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -29,8 +27,7 @@ class KNNShapley(DirectedAttributor):
     equal distances the sample that comes first is the nearer.
 
     Batches are (inputs, labels). Cost: one forward pass; O(n m d) for distances and O(n m log n) to
-    sort them, a block of test samples at a time; it holds the features of the training samples and one
-    value per pair.
+    sort them; memory for the features of the training samples and one value per pair.
 
     Args:
         neighbours: k.

@@ -1,11 +1,8 @@
 """What a method of attribution chooses in the one formula.
 
 scores[i, j] = - Σ_c w_c ⟨P_c ∇f_j(θ_c), ∇ℓ_i(θ_c)⟩, the estimated change of the target f_j because
-sample i is in the training set. A method chooses P (`prepare`, `solve`), the products (`score`) and
-the weights; `headwater.attributors.scoring` does what is the same for all.
+sample i is in the training set.
 """
-
-from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

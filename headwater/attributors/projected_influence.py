@@ -1,7 +1,5 @@
 """Influence functions in the space of projected gradients: LoGra, GraSS and FactGraSS."""
 
-from __future__ import annotations
-
 from headwater.attributors.influence_function import InfluenceFunction
 from headwater.curvature import EmpiricalFisher
 from headwater.projections import FactGraSS, GradientProjection, GraSS, Kronecker
@@ -17,8 +15,7 @@ class ProjectedInfluence(InfluenceFunction):
     φ_i = P∇ℓ_i and ψ_j = P∇f_j, another P for every checkpoint, and C = (1/n) ΦᵀΦ:
     scores[i, j] = -(1/n) ψ_jᵀ (C + λI)^-1 φ_i ≈ f_j(with i) - f_j(without i), in the unit of f.
     It is `InfluenceFunction` with `EmpiricalFisher`, a projection (None where the gradients are projected
-    already) and C factorised: in diagonal blocks of a number or of sizes, or one per layer ("layers"),
-    between which C is taken as 0. Cost: one projection of every gradient, and k × k algebra.
+    already) and `Explicit` with these blocks. Cost: one projection of every gradient, and k × k algebra.
 
     Raises:
         ValueError: if the damping is negative, or the blocks do not fit the projection.
@@ -71,8 +68,7 @@ def grass(
         Hu et al., GraSS: Scalable Data Attribution with Gradient Sparsification and Sparse
         Projection, NeurIPS 2025.
     """
-    projection = GraSS(dimension, seed, blowup=blowup)
-    return ProjectedInfluence(task, projection, damping, blocks)
+    return ProjectedInfluence(task, GraSS(dimension, seed, blowup=blowup), damping, blocks)
 
 
 def factgrass(
@@ -84,5 +80,4 @@ def factgrass(
     blocks: Blocks = "layers",
 ) -> ProjectedInfluence:
     """Return FactGraSS: `grass` on the factors of each layer, k dimensions each; it forms no gradient."""
-    projection = FactGraSS(dimension, blowup, seed=seed)
-    return ProjectedInfluence(task, projection, damping, blocks)
+    return ProjectedInfluence(task, FactGraSS(dimension, blowup, seed=seed), damping, blocks)

@@ -1,7 +1,5 @@
 """The dimension of a projection: chosen by the effective dimension of C, or held against it."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import replace

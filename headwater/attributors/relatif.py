@@ -1,7 +1,5 @@
 """Influence relative to the size of a sample's own effect."""
 
-from __future__ import annotations
-
 from headwater.attributors.influence_function import InfluenceFunction, Norm
 from headwater.curvature import Curvature
 from headwater.projections import GradientProjection
@@ -19,11 +17,10 @@ class RelatIF(InfluenceFunction):
     - norm "loss": N_i = √(∇ℓ_iᵀ P ∇ℓ_i), for a given change of the sample's own loss;
     - norm "parameters": N_i = ‖P ∇ℓ_i‖, for a given change of the parameters,
 
-    at each checkpoint, averaged over checkpoints afterwards: samples of great effect on everything
-    (outliers, wrong labels) no longer come first for every test sample. A sample without gradient has
-    the score 0. Self-influence is divided alike. The scores have the unit of f over that of the norm:
-    they rank, they predict no change. Cost: as influence, and one more solution per training sample
-    (`Woodbury`, `DataInf`: matrix products).
+    at each checkpoint, averaged over checkpoints afterwards. A sample without gradient has the score 0.
+    Self-influence is divided alike. The scores have the unit of f over that of the norm: they rank, they
+    predict no change. Cost: as influence, and one more solution per training sample (`Woodbury`,
+    `DataInf`: matrix products).
 
     Raises:
         ValueError: if P is not positive at a sample, as it may be with an exact Hessian.

@@ -1,7 +1,5 @@
 """Representer points: a prediction as a sum over training samples, in the last layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -87,13 +85,9 @@ class RPS(FeatureAttributor):
         x, teacher = samples["features"], samples["teacher"]
         fitted = fit_softmax(x, teacher, self.l2)
         alpha = (teacher - (x @ fitted.weight.T).softmax(1)) / (2 * self.l2 * len(x))
-        return {
-            "features": x,
-            "labels": samples["labels"],
-            "alpha": alpha,
-            "weight": fitted.weight,
-            "gradient_norm": torch.tensor(fitted.gradient_norm, dtype=torch.float64),
-        }
+        norm = torch.tensor(fitted.gradient_norm, dtype=torch.float64)
+        kept = {"features": x, "labels": samples["labels"], "alpha": alpha}
+        return {**kept, "weight": fitted.weight, "gradient_norm": norm}
 
     def solve(self, source: GradientSource, state: State) -> State:
         """Add the test features x_j and ∂f_j/∂z_j at the refitted logits."""

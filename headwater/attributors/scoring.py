@@ -1,7 +1,5 @@
 """The scores of all checkpoints, block by block into an array in memory or in a file."""
 
-from __future__ import annotations
-
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,10 +23,8 @@ def scores_into(
 ) -> None:
     """Write the scores into an array (n_train, n_test), a block of training samples at a time.
 
-    `solved` is what `solve` returned at each checkpoint; one of them is held at a time.
-
-    Raises:
-        ValueError: if the array has not one row per training sample.
+    `solved` is what `solve` returned at each checkpoint; one of them is held at a time. ValueError if
+    the array has not one row per training sample.
     """
     writer = _Writer(method, out, sources)
     for place, (source, solution) in enumerate(zip(sources, solved, strict=True)):

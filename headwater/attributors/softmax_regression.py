@@ -1,7 +1,5 @@
 """Softmax regression with L2, fitted to a stationary point by Newton's method."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

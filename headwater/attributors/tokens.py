@@ -1,7 +1,5 @@
 """Scores per token: one for each label that the loss or the target of a sequence is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -80,18 +78,12 @@ def token_scores(
     """Return the scores of all tokens of the training or of the test samples.
 
     "test": (n_train, n_test, T), scores[i, j, t] that of the target of token t alone; "train":
-    (n_train, T, n_test), scores[i, t, j] that of the loss of token t alone. 0 where a position has no
-    label. Over tokens they add up to the scores of the samples, for losses and targets that are sums
-    over tokens themselves.
-
-    Gradients of training tokens are captured as they are scored, and not kept: a training loader
-    beyond a quarter of the memory budget is read to count its tokens, and once per checkpoint and block
-    of test samples.
-
-    `capture` is the method of this name of the attributor, `states` what it prepared of the sources.
-
-    Raises:
-        ValueError: if the method, its loss or its target has no scores per token.
+    (n_train, T, n_test), scores[i, t, j] that of the loss of token t alone; 0 where a position has no
+    label. Over tokens they add up to the scores of the samples, where loss and target are such sums.
+    `capture` is the attributor's, `states` what it prepared of the sources. Gradients of training
+    tokens are captured as they are scored: a training loader beyond a quarter of the memory budget is
+    read to count its tokens, and once per checkpoint and block of test samples.
+    ValueError if the method, its loss or its target has no scores per token.
     """
     task, data = method.task, sources[0].batches
     if side not in ("train", "test"):

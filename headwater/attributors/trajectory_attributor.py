@@ -1,7 +1,5 @@
 """Methods that follow a training run from its end back to its start."""
 
-from __future__ import annotations
-
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Reversible, Sequence, Sized
@@ -27,11 +25,7 @@ COPIES = 4
 
 @dataclass(frozen=True)
 class Passage:
-    """A step of the run, on the way back through it.
-
-    With the model before it, its samples, their gradients g_i in the space of u, (b, k), and their
-    products (η/|B|) ⟨g_i, u_j⟩, (b, m).
-    """
+    """A step of the run, with its g_i in the space of u, (b, k), and (η/|B|) ⟨g_i, u_j⟩, (b, m)."""
 
     step: Step
     model: BoundModel
@@ -66,6 +60,7 @@ class TrajectoryAttributor(Attributor):
                 f"{len(task.checkpoints)} checkpoints; see headwater.benchmark.training"
             )
         self.runs = list(runs)
+        self.data_budget = sys.maxsize  # all are kept: every step asks for some of their samples
 
     @abstractmethod
     def carried(self, u: Tensor, passage: Passage) -> Tensor:
@@ -75,11 +70,7 @@ class TrajectoryAttributor(Attributor):
         """Return gradients in the space of u, (n, k); default: all parameters."""
         return gradients.dense()
 
-    @property
-    def embeds(self) -> bool:
-        """Whether all k directions of the space of u follow the run in `cache`."""
-        return False
-
+    embeds = False  # whether all k directions of the space of u follow the run in `cache`
     passes = 0  # through the model, there and back, for each sample of a step and each u_j
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -87,11 +78,6 @@ class TrajectoryAttributor(Attributor):
         m = sizes.p if self.embeds else sizes.m
         work = sizes.seen * (sizes.pass_ * (1 + self.passes * m) + 4 * m * sizes.p)
         return Cost(4 * COPIES * m * sizes.p, work, 4 * sizes.n * sizes.m)
-
-    @property
-    def data_budget(self) -> int:
-        """All training batches are kept: every step asks for some of their samples."""
-        return sys.maxsize
 
     def solved_width(self, source: GradientSource) -> int:
         """Return the size of u and its copies, or with embeddings that of the effects."""

@@ -1,7 +1,5 @@
 """TRAK, and TRAK without its projection: the kernel of the margin's gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +20,7 @@ class TRAK(InfluenceFunction):
 
     φ = P∇m (k numbers per sample, another P for every checkpoint), m the margin log p/(1-p) and
     C = (1/n) ΦᵀΦ: scores[i, j] = mean_c[ (1/n) φ_j (C + λI)^-1 φ_i ] · mean_c[ 1-p_i ].
-    It is `InfluenceFunction` with `MarginKernel` and averaged weights. With blocks, all of C that is
-    between two blocks is left out, which allows many more dimensions than samples (TRAK-WOMP).
+    It is `InfluenceFunction` with `MarginKernel` and averaged weights; with blocks, TRAK-WOMP.
     Self-influence: mean_c[ (1/n) φ_i (C + λI)^-1 φ_i ] · mean_c[ 1-p_i ]², without the threshold.
     Cost: one projection of every gradient, and k × k algebra.
 
@@ -76,9 +73,8 @@ class ExactTRAK(InfluenceFunction):
 
     It is TRAK with infinitely many projections, and with the weights p(1-p) of the Newton step that TRAK
     leaves out: `InfluenceFunction` with `MarginGaussNewton` and averaged weights. Checkpoints are
-    independently trained models, best stopped early, while they still err on their training samples;
-    or of several `ensembles` in turn, as of the same runs after several epochs, whose
-    scores are averaged: [run 1 after 2 epochs, run 1 after 5, run 2 after 2, run 2 after 5, ...] are two.
+    independently trained models, best stopped early; or of several `ensembles` in turn, whose scores are
+    averaged: [run 1 after 2 epochs, run 1 after 5, run 2 after 2, run 2 after 5, ...] are two.
     Self-influence: mean_c[ (1/n) ∇m_iᵀ (C_c + λI)^-1 ∇m_i ] · mean_c[ 1-p_i ]². Cost: one n × n Cholesky
     factorisation per model, whatever the number of parameters.
 

@@ -1,7 +1,5 @@
 """Unrolled differentiation: the exact derivative of a training run by the weight of each sample."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from headwater.attributors.trajectory_attributor import Passage, TrajectoryAttributor
@@ -15,11 +13,10 @@ class Unrolling(TrajectoryAttributor):
 
     scores[i, j] = df_j(θ_T)/dw_i at w = 1, w_i the weight of sample i in every batch that holds it:
     -Σ_t (η_t/|B_t|) ⟨∇ℓ_i(θ_t), u_{j,t+1}⟩, u_{j,T} = ∇f_j(θ_T), u_{j,t} = (I - η_t H_t) u_{j,t+1}. It is
-    the estimated f_j(with i) - f_j(without i), in the unit of f, of the run as it was: no optimum, no
-    convexity and no damping are assumed. With several runs scores are averaged. Exact for plain
-    gradient descent; momentum is taken as the rate η/(1-β), see `Step`; dropout is off.
-    Self-influence may be negative. Cost: a product with the Hessian of the batch for each step and
-    target, O(T |B| p m); memory m p.
+    the estimated f_j(with i) - f_j(without i), in the unit of f, of the run as it was. With several runs
+    scores are averaged. Exact for plain gradient descent; momentum is taken as the rate η/(1-β), see
+    `Step`; dropout is off. Self-influence may be negative. Cost: a product with the Hessian of the batch
+    for each step and target, O(T |B| p m); memory m p.
 
     Reference:
         Hara, Nitanda and Maehara, Data Cleansing for Models Trained with SGD, NeurIPS 2019.

@@ -1,10 +1,8 @@
 """The Gauss-Newton matrix of all classes as rows: one for the label, some for the other classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +14,7 @@ from headwater.checks import check_positive
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.operator import ROWS
 from headwater.curvature.outer_products import MarginGaussNewton
-from headwater.curvature.row_operator import RowOperator
+from headwater.curvature.row_operator import KeptBlocks, RowOperator
 from headwater.curvature.sampled_labels import bound_logits, check_cross_entropy, draw_classes
 from headwater.gradients import GradientCapture, Gradients, concatenate
 from headwater.gradients.packing import packed, unpacked
@@ -34,13 +32,13 @@ class ClassGaussNewton(Curvature):
     """C = (1/n) Σ_i [p_y g_iy g_iyᵀ + ((1-p_y)/S) Σ_s g_ic g_icᵀ], c drawn from the other classes.
 
     g_ic = ∇(-log p_c) at sample i. For softmax and cross-entropy Σ_c p_c g_ic g_icᵀ is the Gauss-Newton
-    matrix; the label's own term is always there, exactly, because the loss gradients are its rows, and
-    the others are drawn S times with probability p_c / (1-p_y): the expectation is the whole matrix.
-    Or all of them are taken, with weight p_c. There are n(1 + S) rows, however many parameters; those
-    of the other classes are captured once, and kept in memory with the state.
+    matrix; the label's own term is exact, because the loss gradients are its rows, and the others are
+    drawn S times with probability p_c / (1-p_y), so that the expectation is the whole matrix; or all
+    of them are taken, with weight p_c. Of the n(1 + S) rows those of other classes are captured once,
+    and kept in memory with the state.
 
-    The label's row has the direction of the margin's gradient as well, g_iy = -(1-p_y) ∇m_i, which does
-    not vanish where a sample has been learned: from margins the weights of samples can be averaged.
+    The label's row is along the margin's gradient, g_iy = -(1-p_y) ∇m_i, which does not vanish where a
+    sample has been learned: from margins the weights of samples can be averaged.
 
     Args:
         draws: S; None: all other classes, whose number must be given.
@@ -56,7 +54,7 @@ class ClassGaussNewton(Curvature):
     classes: int | None = None
     seed: int = 0
     label: Label = "loss"
-    offers: ClassVar[frozenset[str]] = frozenset({ROWS})
+    offers = frozenset({ROWS})
 
     def __post_init__(self) -> None:
         if (self.draws is None) == (self.classes is None):
@@ -64,7 +62,7 @@ class ClassGaussNewton(Curvature):
                 "ClassGaussNewton needs draws, or draws=None and the number of classes, got "
                 f"draws={self.draws} and classes={self.classes}"
             )
-        check_positive("the draws of other classes", self._others)
+        check_positive("the draws of other classes", self.rows_per_sample - 1)
         check_positive("seed", self.seed, allow_zero=True)
         if self.label not in get_args(Label):
             raise ValueError(f"label must be one of loss, margin, got {self.label!r}")
@@ -72,11 +70,7 @@ class ClassGaussNewton(Curvature):
     @property
     def rows_per_sample(self) -> int:  # type: ignore[override]
         """The label's and those of the other classes."""
-        return 1 + self._others
-
-    @property
-    def _others(self) -> int:
-        return self.draws if self.draws is not None else (self.classes or 1) - 1
+        return self.classes or 1 + (self.draws or 0)
 
     def function(self, task: AttributionTask) -> SampleFunction:
         """Return the loss, or the margin."""
@@ -99,16 +93,36 @@ class ClassGaussNewton(Curvature):
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return the gradients of the other classes, and their √(weight), (n · S,)."""
-        rows, weights = zip(*self._other_rows(source), strict=True)
+        rows: list[Gradients] = []
+        weights: list[Tensor] = []
+        capture = GradientCapture(source.model, targets.cross_entropy)
+        losses, done = self._losses(source.values().to(torch.float64)), 0
+        for given in source.batches:
+            batch, n = to_device(given, source.model.device), batch_size(given)
+            shape = position_labels(batch).shape
+            for chosen in self._other_labels(source.model, batch, done):
+                rows.append(capture(with_labels(batch, chosen.view(shape)), first_row=done))
+                if len(rows) == 1:
+                    others = self.rows_per_sample - 1
+                    needed = 2 * others * rows[0].nbytes * source.n // max(1, n)
+                    what = "a gradient for each draw of another class"
+                    advice = "use fewer draws, or GaussNewton with ConjugateGradient"
+                    check_memory(what, needed, advice, rows[0].device)
+                if self.draws is None:
+                    weight = torch.exp(-rows[-1].values.to(torch.float64))
+                else:  # 1 - p_y, shared by the draws
+                    weight = -torch.expm1(-losses[done : done + n]) / self.draws
+                weights.append(weight.clamp_min(0.0))
+            done += n
         return {**packed(concatenate(rows), "others"), "other_weights": torch.cat(weights).sqrt()}
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> RowOperator:
         """Return the operator whose first n rows are those of the training gradients."""
-        rows = _Rows(source, unpacked(estimated, "others"))
+        rows = KeptBlocks((unpacked(estimated, "others"),), after=source)
         values = source.values().to(torch.float64)
         own = torch.exp(-0.5 * self._losses(values)) * self.loss_scale(values).abs()
         # The operator takes the mean over n(1 + S) rows, C that over n.
-        scale = (1 + self._others) ** 0.5 * torch.cat([own, estimated["other_weights"]])
+        scale = self.rows_per_sample**0.5 * torch.cat([own, estimated["other_weights"]])
         # Products with a training gradient are those with its row, divided by its scale.
         budget = source.task.memory_budget // 4
         return RowOperator(rows, scale.clamp_min(1e-150), source.n, budget)
@@ -117,56 +131,18 @@ class ClassGaussNewton(Curvature):
         """Return -log p_y, from losses or margins."""
         return softplus(-values) if self.label == "margin" else values
 
-    def _other_rows(self, source: GradientSource) -> Iterator[tuple[Gradients, Tensor]]:
-        """Yield the gradients and weights of one other class per sample, batch by batch."""
-        capture = GradientCapture(source.model, targets.cross_entropy)
-        losses, done = self._losses(source.values().to(torch.float64)), 0
-        for given in source.batches:
-            batch, n = to_device(given, source.model.device), batch_size(given)
-            shape = position_labels(batch).shape
-            for chosen in self._other_labels(source.model, batch, done):
-                rows = capture(with_labels(batch, chosen.view(shape)), first_row=done)
-                if done == 0:
-                    needed = 2 * self._others * rows.nbytes * source.n // max(1, n)
-                    advice = "use fewer draws, or GaussNewton with ConjugateGradient"
-                    check_memory(
-                        "a gradient for each draw of another class", needed, advice, rows.device
-                    )
-                if self.draws is None:
-                    weight = torch.exp(-rows.values.to(torch.float64))
-                else:  # 1 - p_y, shared by the draws
-                    weight = -torch.expm1(-losses[done : done + n]) / self.draws
-                yield rows, weight.clamp_min(0.0)
-            done += n
-
     def _other_labels(self, model: BoundModel, batch: Batch, first_row: int) -> Iterator[Tensor]:
         """Yield one other class per sample, (n,): the s-th, or drawn with probability p_c / (1-p_y)."""
         logits, labels = _of_samples(model, batch)
         known = labels != IGNORED
         others = logits.scatter(1, labels.where(known, 0)[:, None], -torch.inf)
         samples = torch.arange(first_row, first_row + len(labels), device=labels.device)
-        for s in range(self._others):
+        for s in range(self.rows_per_sample - 1):
             if self.draws is None:
                 chosen = s + (labels <= s).to(labels.dtype)
             else:
                 chosen = draw_classes(others, uniform([self.seed, s], samples))
             yield chosen.where(known, IGNORED)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The gradients of the training samples, and after them those of other classes: a `BlockSource`."""
-
-    source: GradientSource
-    others: Gradients
-
-    @property
-    def n(self) -> int:
-        return self.source.n + len(self.others)
-
-    def train_blocks(self) -> Iterator[Gradients]:
-        yield from self.source.train_blocks()
-        yield self.others
 
 
 def _of_samples(model: BoundModel, batch: Batch, causal: bool = False) -> tuple[Tensor, Tensor]:

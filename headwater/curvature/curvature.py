@@ -1,7 +1,5 @@
 """Which matrix C stands for the curvature of the mean loss, and whose gradients it is made of."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -39,10 +37,7 @@ class Curvature(ABC):
         """Raise ValueError if the task's loss is not one that this curvature is made for."""
 
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
-        """Return what must be computed of the training data first, for a workflow to cache.
-
-        It does not depend on any damping; default: nothing.
-        """
+        """Return what must be computed of the training data first, whatever the damping; default: {}."""
         return {}
 
     @abstractmethod

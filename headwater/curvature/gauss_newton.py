@@ -1,10 +1,8 @@
 """The Gauss-Newton matrix of the mean loss, as products with blocks of vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +61,8 @@ class GaussNewton(Curvature):
     price of products through the model.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
-    passes: ClassVar[int] = 2
+    offers = frozenset({MEAN_OVER_SAMPLES})
+    passes = 2
 
     def check(self, model: BoundModel, task: AttributionTask, batch: Batch) -> None:
         """Refuse a loss that is no function of one output of the model."""
@@ -73,12 +71,16 @@ class GaussNewton(Curvature):
             wanted = model.values(task.loss, batch)
             output = _output(model, task.loss, batch, model.parameters)
             stand_in = _Output(model.module, empty_output(output), logits_of(output))
+            cause, got = None, "got another value for the same logits"
             try:
                 found = task.loss(stand_in, batch)
             except (TypeError, AttributeError, KeyError, IndexError, ValueError) as error:
-                raise ValueError(_refusal(f"got none for these alone ({error})")) from error
-        if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True):
-            raise ValueError(_refusal("got another value for the same logits"))
+                cause, got = error, f"got none for these alone ({error})"
+        if cause or not torch.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                "GaussNewton needs a loss that depends on the parameters through the model's logits "
+                f"alone, {got}; use ExactHessian"
+            ) from cause
 
     def operator(
         self, source: GradientSource, estimated: Mapping[str, Tensor]
@@ -118,10 +120,3 @@ def _output(
         )
     logits_of(seen[0])
     return seen[0]
-
-
-def _refusal(got: str) -> str:
-    return (
-        "GaussNewton needs a loss that depends on the parameters through the model's logits alone, "
-        f"{got}; use ExactHessian"
-    )

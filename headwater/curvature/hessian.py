@@ -1,10 +1,7 @@
 """The exact Hessian of the mean loss, as products with blocks of vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,12 +46,12 @@ class Hessian(StreamedOperator):
         def products(rows: Tensor) -> Tensor:
             if not bent:
                 return torch.zeros_like(rows)
-            vectors = layout.unflatten(rows)
             alone = len(rows) == 1
+            vectors = layout.unflatten(rows[0] if alone else rows)
             moved = grad(
                 list(bent.values()),
                 inputs,
-                [vectors[name][0] if alone else vectors[name] for name in bent],
+                [vectors[name] for name in bent],
                 retain_graph=True,
                 is_grads_batched=not alone,
                 materialize_grads=True,
@@ -69,8 +66,8 @@ class Hessian(StreamedOperator):
 class ExactHessian(Curvature):
     """C = H, the Hessian of the mean loss, for any loss; it may be indefinite."""
 
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
-    passes: ClassVar[int] = 2
+    offers = frozenset({MEAN_OVER_SAMPLES})
+    passes = 2
 
     def operator(self, source: GradientSource, estimated: Mapping[str, Tensor]) -> Hessian:
         """Return the Hessian at the checkpoint."""

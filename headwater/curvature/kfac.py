@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import add
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from headwater.batches import Batch
+from headwater.batches import Batch, batch_size
 from headwater.curvature.curvature import Curvature
 from headwater.curvature.kronecker_operator import KroneckerBlock, KroneckerOperator
 from headwater.curvature.operator import EIGENBASIS
-from headwater.curvature.sampled_labels import check_cross_entropy, sampled_gradients
+from headwater.curvature.sampled_labels import check_cross_entropy, sampled_batches
 from headwater.gradients import GradientCapture, Gradients, Matrix, Moments, Outer, Rows, Term
 from headwater.gradients.source import GradientSource
 from headwater.memory import check_memory
@@ -37,18 +37,15 @@ class KFAC(Curvature):
       ē_i = Σ_t e_it over the T_i positions of a sample: exact where positions are averaged.
 
     Positions that no output gradient reaches, such as padding, do not count. The inputs of an embedding
-    are one-hot: A is the diagonal of token frequencies (expanded, whatever the sharing). Weights and
-    layers do not interact. All other parameters (norms, scalars, an embedding that is an output layer
-    too) get the diagonal of their Fisher matrix, the mean of their squared gradients.
-
-    The gradients are those of -log p_y with labels y drawn from the model (the Fisher matrix, which
-    is the Gauss-Newton matrix of cross-entropy), or the training gradients (the empirical Fisher).
-    Cost: two passes over the gradients at most, one eigendecomposition per factor. Use the solver
-    `Eigenbasis` with it.
+    are one-hot: A is the diagonal of token frequencies (expanded, whatever the sharing). All other
+    parameters (norms, scalars, an embedding that is an output layer too) get the diagonal of their
+    Fisher matrix, the mean of their squared gradients. Cost: two passes over the gradients at most, one
+    eigendecomposition per factor. Use the solver `Eigenbasis` with it.
 
     Args:
-        labels: "sampled", for batches (inputs, labels) with a cross-entropy loss, or "empirical",
-            for any loss.
+        labels: "sampled", gradients of -log p_y with labels y drawn from the model, for batches (inputs,
+            labels) with a cross-entropy loss: C stands for the Fisher matrix; or "empirical", the
+            training gradients, for any loss.
         draws: labels drawn per sample.
         seed: of the draws; the label of sample i does not depend on the batches.
         sharing: what the positions of a sample are, "expand" or "reduce".
@@ -63,7 +60,7 @@ class KFAC(Curvature):
     draws: int = 1
     seed: int = 0
     sharing: Sharing = "expand"
-    offers: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
+    offers = frozenset({EIGENBASIS})
 
     def __post_init__(self) -> None:
         for name, choices in (("labels", Labels), ("sharing", Sharing)):
@@ -91,12 +88,17 @@ class KFAC(Curvature):
         return KroneckerOperator.from_tensors(estimated, scheme)
 
     def gradients(self, source: GradientSource) -> Iterator[Gradients]:
-        """Yield the gradients that C is made of, with their factors."""
+        """Yield the gradients that C is made of, with their factors, batch by batch."""
         if self.labels == "empirical":
-            return source.factor_blocks()
-        first = next(iter(source.batches))
-        loss = check_cross_entropy(source.model, source.task.loss, first)
-        return sampled_gradients(source.model, source.batches, self.draws, self.seed, loss)
+            yield from source.factor_blocks()
+            return
+        model, done = source.model, 0
+        loss = check_cross_entropy(model, source.task.loss, next(iter(source.batches)))
+        capture = GradientCapture(model, loss, keep_factors=True)
+        for batch in source.batches:
+            for drawn in sampled_batches(model, batch, self.draws, self.seed, done, loss):
+                yield capture(drawn, first_row=done)
+            done += batch_size(batch)
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,8 @@ class EKFAC(KFAC):
     """K-FAC's eigenvectors with the true second moments along them: Λ = (1/n) Σ_i (Q_Sᵀ ∇_i Q_A)².
 
     Of all matrices with these eigenvectors it is the one nearest to the Fisher matrix of the layer
-    in the Frobenius norm, and so never further from it than K-FAC. With one sample called on one
-    position, and wherever the output gradients do not depend on the sample, it is that Fisher matrix.
-    The arguments are those of `KFAC`; the sharing is that of the factors whose eigenvectors are taken.
+    in the Frobenius norm. The arguments are those of `KFAC`; the sharing is that of the factors whose
+    eigenvectors are taken.
 
     Reference:
         George et al., Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis,
@@ -117,7 +118,15 @@ class EKFAC(KFAC):
     def estimate(self, source: GradientSource) -> Mapping[str, Tensor]:
         """Return bases and eigenvalues of all weights, and the diagonals of all other groups."""
         operator = self.operator(source, super().estimate(source))
-        return corrected(operator, self.gradients(source)).tensors()
+        known, n = operator.blocks, 0
+        sums = [torch.zeros_like(block.eigenvalues, dtype=torch.float64) for block in known]
+        for gradients in self.gradients(source):
+            for total, block, term in zip(sums, known, gradients.terms, strict=True):
+                total.add_(block.rotate(term).sum_of_squares().view_as(total))
+            n += len(gradients)
+        spectra = [(total / n).to(operator.dtype) for total in sums]
+        made = (replace(b, eigenvalues=found) for b, found in zip(known, spectra, strict=True))
+        return KroneckerOperator(operator.scheme, tuple(made)).tensors()
 
 
 def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOperator:
@@ -140,33 +149,16 @@ def eigenbases(blocks: Iterable[Gradients], reduce: bool = False) -> KroneckerOp
     return KroneckerOperator(scheme, tuple(total.block(name, n) for name, total in named))
 
 
-def corrected(operator: KroneckerOperator, blocks: Iterable[Gradients]) -> KroneckerOperator:
-    """Return the operator with the same eigenvectors and Λ = (1/n) Σ_i (Q_Sᵀ ∇_i Q_A)²."""
-    known = operator.blocks
-    sums = [torch.zeros_like(block.eigenvalues, dtype=torch.float64) for block in known]
-    n = 0
-    for gradients in blocks:
-        for total, block, term in zip(sums, known, gradients.terms, strict=True):
-            total.add_(block.rotate(term).sum_of_squares().view_as(total))
-        n += len(gradients)
-    made = [
-        replace(block, eigenvalues=(total / n).to(operator.dtype))
-        for block, total in zip(known, sums, strict=True)
-    ]
-    return KroneckerOperator(operator.scheme, tuple(made))
-
-
+@dataclass
 class _Sums:
     """What is summed over the samples for one group: second moments, or squared gradients."""
 
-    def __init__(self) -> None:
-        self.matrix: Matrix | None = None
-        self.dtype = torch.float64
-        self.moments: Moments | None = None
-        self.squares = torch.zeros((), dtype=torch.float64)
+    matrix: Matrix | None = None
+    dtype: torch.dtype = torch.float64
+    moments: Moments | None = None
+    squares: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def add(self, term: Term, reduce: bool) -> None:
-        """Add some samples."""
         self.matrix, self.dtype = self.matrix or term.matrix, term.dtype
         moments = term.moments(reduce)
         if moments is None:
@@ -203,10 +195,9 @@ def _check_size(block: Gradients) -> None:
     tables = [term.matrix for term in block.terms if isinstance(term, Rows)]
     numbers = sum(m.d_out**2 + m.columns**2 for m in outer)
     numbers += sum(m.d_out**2 + m.columns for m in tables)
+    what = "a pair of Kronecker factors for each weight"
     advice = "leave out layers of many inputs or outputs with layers="
-    check_memory(
-        "a pair of Kronecker factors for each weight", 4 * 8 * numbers, advice, block.device
-    )
+    check_memory(what, 4 * 8 * numbers, advice, block.device)
 
 
 def _descending(moment: Tensor) -> tuple[Tensor, Tensor]:

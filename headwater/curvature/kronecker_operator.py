@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -79,10 +79,7 @@ class KroneckerOperator(LinearOperator):
         for name in scheme.names:
             parts = [tensors.get(f"{PREFIX}{name}.{part}") for part in ("inputs", "outputs")]
             shape = tensors.get(f"{PREFIX}{name}.matrix")
-            matrix = None
-            if shape is not None:
-                d_out, d_in, bias, transposed = map(int, shape)
-                matrix = Matrix(d_out, d_in, bool(bias), bool(transposed))
+            matrix = None if shape is None else Matrix(*shape.tolist())
             blocks.append(KroneckerBlock(tensors[f"{PREFIX}{name}.eigenvalues"], matrix, *parts))
         return cls(scheme, tuple(blocks))
 
@@ -90,11 +87,9 @@ class KroneckerOperator(LinearOperator):
         """Return ``kronecker.<group>.eigenvalues``, ``.inputs``, ``.outputs`` and ``.matrix``."""
         found: dict[str, Tensor] = {}
         for name, block in zip(self.scheme.names, self.blocks, strict=True):
-            m = block.matrix
-            shape = None if m is None else torch.tensor([m.d_out, m.d_in, m.bias, m.transposed])
-            names = ("eigenvalues", "inputs", "outputs", "matrix")
-            parts = zip(names, (block.eigenvalues, block.inputs, block.outputs, shape), strict=True)
-            found |= {f"{PREFIX}{name}.{part}": t for part, t in parts if t is not None}
+            shape = None if block.matrix is None else torch.tensor(astuple(block.matrix))
+            parts = {**vars(block), "matrix": shape}
+            found |= {f"{PREFIX}{name}.{k}": t for k, t in parts.items() if t is not None}
         return found
 
     def apply(self, rows: Tensor) -> Tensor:

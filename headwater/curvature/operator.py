@@ -1,7 +1,5 @@
 """What every curvature operator can do, and what some can do beyond that."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
@@ -68,25 +66,21 @@ class LinearOperator(ABC):
         generator = torch.Generator().manual_seed(0)
         total = 0.0
         for rows in row_blocks(probes, self.size, self.device):
-            drawn = [
-                torch.randint(2, (self.size,), generator=generator) for _ in range(probes)[rows]
-            ]
-            signs = (2 * torch.stack(drawn) - 1).to(self.device, self.dtype)
+            drawn = torch.randint(2, (rows.stop - rows.start, self.size), generator=generator)
+            signs = (2 * drawn - 1).to(self.device, self.dtype)
             total += float((signs * self.apply(signs)).sum(dtype=torch.float64))
         return total / probes
 
-    def dense(self, rows: int = 1024) -> Tensor:
-        """Return the matrix, (p, p), from products with the identity, `rows` at a time."""
-        matrix = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
-        for i in range(0, self.size, rows):
-            matrix[i : i + rows] = self.apply(self.unit_rows(i, min(self.size, i + rows)))
+    def dense(self, rows: int = 1024, block: slice = slice(None)) -> Tensor:
+        """Return C (p, p), or a diagonal block, from products with the identity, `rows` at a time."""
+        first, last, _ = block.indices(self.size)
+        matrix = torch.empty(last - first, last - first, dtype=self.dtype, device=self.device)
+        for part in matrix.split(rows):
+            eye = matrix.new_zeros(len(part), self.size)
+            eye[:, first : first + len(part)].fill_diagonal_(1.0)
+            part.copy_(self.apply(eye)[:, block])
+            first += len(part)
         return matrix
-
-    def unit_rows(self, start: int, stop: int) -> Tensor:
-        """Return rows start … stop of the identity, (stop - start, p)."""
-        eye = torch.zeros(stop - start, self.size, dtype=self.dtype, device=self.device)
-        eye[:, start:stop].fill_diagonal_(1.0)
-        return eye
 
 
 class SampleOperator(LinearOperator):

@@ -1,11 +1,8 @@
 """Curvatures that are means of outer products of the samples' gradients, and what scales them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,8 +21,8 @@ from headwater.task import AttributionTask, BoundModel, SampleFunction
 class OuterProductCurvature(Curvature):
     """C = (1/n) Σ_i ρ_i² g_i g_iᵀ, made of one gradient per sample, with ∇ℓ_i = σ_i g_i."""
 
-    offers: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES, ROWS, ROW_PER_SAMPLE})
-    whole: ClassVar[bool] = False
+    offers = frozenset({MEAN_OVER_SAMPLES, ROWS, ROW_PER_SAMPLE})
+    whole = False
 
     @abstractmethod
     def row_scale(self, values: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from itertools import chain
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,26 +29,26 @@ class BlockSource(Protocol):
 
 @dataclass(frozen=True)
 class KeptBlocks:
-    """Blocks of gradients in memory."""
+    """Blocks of gradients in memory, after those of another source if there is one."""
 
     blocks: tuple[Gradients, ...]
+    after: BlockSource | None = None
 
     @property
     def n(self) -> int:
         """Their number."""
-        return sum(len(block) for block in self.blocks)
+        return sum(map(len, self.blocks)) + (0 if self.after is None else self.after.n)
 
     def train_blocks(self) -> Iterator[Gradients]:
         """Yield the blocks."""
-        return iter(self.blocks)
+        return chain(() if self.after is None else self.after.train_blocks(), self.blocks)
 
 
 class RowOperator(SampleOperator):
     """C = RᵀR/n with rows r_i = ρ_i g_i, the gradients g_i in any form.
 
-    Its Gram matrix K = RRᵀ, K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n), has the same non-zero eigenvalues as
-    n C and is made without forming a gradient. No method holds more than two blocks of gradients, one
-    of which is as large as memory allows; only `on` keeps all.
+    Its Gram matrix K = RRᵀ, K_ij = ρ_i ρ_j ⟨g_i, g_j⟩ (n × n), is made without forming a gradient. No
+    method but `on` holds more than two blocks of gradients, one as large as memory allows.
 
     Args:
         source: the gradients g, n of them.
@@ -56,6 +56,9 @@ class RowOperator(SampleOperator):
         samples: how many rows, the first ones, are the gradients of training samples; default: all.
         budget: bytes that gradients may take while they are multiplied; default: a share of the free.
     """
+
+    scheme: Scheme
+    """The groups of parameters."""
 
     def __init__(
         self,
@@ -79,31 +82,14 @@ class RowOperator(SampleOperator):
         rho = gradients.values.new_ones(len(gradients)) if scale is None else scale
         return cls(KeptBlocks((gradients,)), rho)
 
-    @cached_property
-    def _kind(self) -> tuple[Scheme, torch.dtype, torch.device]:
+    def __getattr__(self, name: str) -> Any:
+        """Read what the first block says of all when it is first asked for."""
+        if name not in ("scheme", "size", "dtype", "device"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         first = next(iter(self.source.train_blocks()))
-        return first.scheme, first.dtype, first.device
-
-    @property
-    def scheme(self) -> Scheme:
-        """The groups of parameters."""
-        return self._kind[0]
-
-    # What is read of the first block is read when it is first asked for.
-    @cached_property
-    def size(self) -> int:  # type: ignore[override]
-        """The number of parameters."""
-        return self.scheme.layout.size
-
-    @cached_property
-    def dtype(self) -> torch.dtype:  # type: ignore[override]
-        """That of the gradients."""
-        return self._kind[1]
-
-    @cached_property
-    def device(self) -> torch.device:  # type: ignore[override]
-        """Where the gradients are."""
-        return self._kind[2]
+        self.scheme, self.size = first.scheme, first.dimension
+        self.dtype, self.device = first.dtype, first.device
+        return vars(self)[name]
 
     def apply(self, rows: Tensor) -> Tensor:
         """Return C v for each row v, (m, p)."""
@@ -123,10 +109,9 @@ class RowOperator(SampleOperator):
         if self._kept is None:
             first = next(iter(self.source.train_blocks()))
             needed = 2 * self.n * first.nbytes // max(1, len(first))
+            what = f"a copy of the gradients of {self.n:,} samples"
             advice = "use a solver that reads them in order, such as ConjugateGradient"
-            check_memory(
-                f"a copy of the gradients of {self.n:,} samples", needed, advice, self.device
-            )
+            check_memory(what, needed, advice, self.device)
             self._kept = concatenate(list(self.source.train_blocks()))
         samples = samples.to(self.device)
         return RowOperator.of(self._kept[samples], self.scale[samples])

@@ -1,8 +1,5 @@
 """Training samples with labels drawn from the model itself, for the true Fisher matrix."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,7 +9,6 @@ from torch.nn.functional import pad
 from headwater import targets
 from headwater.batches import Batch, batch_size, to_device
 from headwater.checks import agree
-from headwater.gradients import GradientCapture, Gradients
 from headwater.hashing import uniform
 from headwater.labels import IGNORED, labelled_logits, position_labels, with_labels
 from headwater.task import BoundModel, SampleFunction
@@ -23,21 +19,6 @@ LOSSES: tuple[SampleFunction, ...] = (targets.cross_entropy, CAUSAL)
 
 WORKSPACE = 2**24
 """Probabilities that are held at a time (128 MiB in float64, and as much for their sums)."""
-
-
-def sampled_gradients(
-    model: BoundModel, batches: Iterable[Batch], draws: int, seed: int, loss: SampleFunction
-) -> Iterator[Gradients]:
-    """Yield ∇(-log p_y) with y ~ softmax(logits), batch by batch, `draws` times each.
-
-    The loss is what `check_cross_entropy` returned; all else is as in `sampled_batches`.
-    """
-    capture = GradientCapture(model, loss, keep_factors=True)
-    done = 0
-    for batch in batches:
-        for drawn in sampled_batches(model, batch, draws, seed, done, loss):
-            yield capture(drawn, first_row=done)
-        done += batch_size(batch)
 
 
 def sampled_batches(
@@ -54,7 +35,7 @@ def sampled_batches(
     the sample that have a label: it depends neither on how the data is batched or padded, nor on the
     device or any global generator. The label is the first class whose cumulated probability exceeds u.
     Of the given labels only where there are any is read; the drawn ones are -100 elsewhere. There are
-    `first_row` samples before this batch.
+    `first_row` samples before this batch; the loss is what `check_cross_entropy` returned.
 
     Reference:
         Kunstner, Balles and Hennig, Limitations of the Empirical Fisher Approximation, NeurIPS 2019.
@@ -89,9 +70,7 @@ def draw_classes(logits: Tensor, uniform: Tensor) -> Tensor:
 def check_cross_entropy(model: BoundModel, loss: SampleFunction, batch: Batch) -> SampleFunction:
     """Return which cross-entropy of the model's logits the loss is, by its values on one batch.
 
-    Raises:
-        ValueError: if it is neither `headwater.targets.cross_entropy` nor `causal` of it, so that there
-            is no softmax to draw other labels from.
+    ValueError if it is none of `LOSSES`: there is no softmax to draw other labels from.
     """
     batch = to_device(batch, model.device)
     cause, unlike = None, ""

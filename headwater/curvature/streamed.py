@@ -1,7 +1,5 @@
 """Operators whose products pass over the training data, in chunks that no result depends on."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -83,14 +81,14 @@ class StreamedOperator(SampleOperator):
         numbers = sum(k for place, k in saved.items() if place not in parameters)
         return numbers // max(1, batch_size(batch)) + 1
 
-    def _linearised(self, samples: int) -> Iterator[Products]:
-        """Yield the products of one chunk of samples after the other; a chunk of all is kept."""
+    def _linearised(self, samples: int) -> Iterable[Products]:
+        """Return the products of one chunk of samples after the other; a chunk of all is kept."""
+        made = map(self.linearised, self._chunks(samples))
         if self.n > samples:
-            yield from (self.linearised(chunk) for chunk in self._chunks(samples))
-            return
-        if not self._whole:  # the next vectors, as those of a Krylov space, find it there
-            self._whole = [self.linearised(chunk) for chunk in self._chunks(samples)]
-        yield from self._whole
+            return made
+        # The next vectors, as those of a Krylov space, find it there.
+        self._whole = self._whole or list(made)
+        return self._whole
 
     def _chunks(self, samples: int) -> Iterator[Batch]:
         """Yield the data in batches of as many samples, fewer only where their structure changes."""

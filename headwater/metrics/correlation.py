@@ -44,10 +44,9 @@ def resampled_pearson(counts: Array, first: Array, second: Array) -> Array:
 def resampled_spearman(counts: Array, first: Array, second: Array) -> Array:
     """Return Spearman's ρ of each pair of columns of (n, m) when row i occurs counts[b, i] times.
 
-    The ranks are those within the resample, where copies of a row are tied: with
-    L[i, k, j] = [x_kj < x_ij] + ½ [x_kj = x_ij], the average rank of row i in column j is
-    ½ + Σ_k counts[k] · L[i, k, j], one matrix product for all replicates. The counts
-    (replicates, n) are whole, rows with sum n; the result is 0 where a resampled column is constant.
+    Copies of a row are tied: with L[i, k, j] = [x_kj < x_ij] + ½ [x_kj = x_ij], the average rank of
+    row i in column j is ½ + Σ_k counts[k] · L[i, k, j]. The counts (replicates, n) are whole, rows with
+    sum n; the result is 0 where a resampled column is constant.
     """
     replicates, n = counts.shape
     result = np.empty((replicates, first.shape[1]))

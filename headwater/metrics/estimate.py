@@ -72,15 +72,7 @@ def bootstrapped_mean(
 
     The interval is value + quantiles of (θ* - mean θ*). Copies of a row are tied in a resample, which
     draws rank correlations towards 0; without the centring the interval could miss the value itself.
-
-    Args:
-        per_test: values (n_test,).
-        n_rows: rows (subsets, removed samples) that are drawn with replacement.
-        resampled: maps how often each row was drawn, (replicates, n_rows), to values
-            (replicates, n_test).
-        seed: of the bootstrap.
-        replicates: bootstrap resamples; 0: no interval, its ends are NaN.
-        confidence: probability that the interval covers.
+    `resampled` maps how often each row was drawn, (replicates, n_rows), to values (replicates, n_test).
     """
     value = float(per_test.mean())
     rng = np.random.default_rng(seed)

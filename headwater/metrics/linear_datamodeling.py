@@ -45,7 +45,12 @@ def linear_datamodeling_score(
         Park et al., TRAK: Attributing Model Behavior at Scale, ICML 2023.
     """
     score_matrix = as_array("scores", scores, 2)
-    masks = _as_masks(subset_masks, len(score_matrix))
+    masks, n_train = np.asarray(subset_masks), len(score_matrix)
+    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != n_train or len(masks) < 3:
+        raise ValueError(
+            f"subset_masks must be bool of shape (n_subsets >= 3, {n_train}), got {masks.dtype} of "
+            f"shape {masks.shape}: pass one row per subset"
+        )
     values = as_finite("outputs", outputs, 3 if np.ndim(outputs) == 3 else 2)
     truth = values.mean(axis=1) if values.ndim == 3 else values
     if truth.shape != (len(masks), score_matrix.shape[1]):
@@ -53,21 +58,10 @@ def linear_datamodeling_score(
             f"outputs must have shape ({len(masks)}, [n_repeats,] {score_matrix.shape[1]}), got "
             f"{values.shape}: use the outputs of these subsets and test samples"
         )
-    predictions = _subset_sums(masks, score_matrix)
+    predictions = _subset_sums(masks.astype(np.float64), score_matrix)
     per_test = spearman_columns(predictions, truth)
     resampled = partial(resampled_spearman, first=predictions, second=truth)
     return bootstrapped_mean(per_test, len(masks), resampled, seed, replicates, confidence)
-
-
-def _as_masks(subset_masks: Any, n_train: int) -> Array:
-    """Return subset masks as zeros and ones in float64."""
-    masks = np.asarray(subset_masks)
-    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != n_train or len(masks) < 3:
-        raise ValueError(
-            f"subset_masks must be bool of shape (n_subsets >= 3, {n_train}), got {masks.dtype} of "
-            f"shape {masks.shape}: pass one row per subset"
-        )
-    return masks.astype(np.float64)
 
 
 def _subset_sums(masks: Array, scores: NDArray[Any]) -> Array:

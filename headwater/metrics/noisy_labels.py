@@ -52,10 +52,11 @@ def noisy_label_auc(
     positive, negative = rank[mask], rank[~mask]
 
     def areas(positive_counts: Array, negative_counts: Array) -> Array:
-        return _area(
-            _histograms(positive_counts, positive, len(distinct)),
-            _histograms(negative_counts, negative, len(distinct)),
-        )
+        above = _histograms(positive_counts, positive, len(distinct))
+        below = _histograms(negative_counts, negative, len(distinct))
+        at_most_half = np.cumsum(below, axis=1) - 0.5 * below
+        area: Array = (above * at_most_half).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
+        return area
 
     value = areas(np.ones((1, len(positive))), np.ones((1, len(negative))))
     rng = np.random.default_rng(seed)
@@ -69,11 +70,3 @@ def _histograms(counts: Array, rank: Array, n_ranks: int) -> Array:
     cells = rank + n_ranks * np.arange(replicates)[:, None]
     found = np.bincount(cells.ravel(), weights=counts.ravel(), minlength=replicates * n_ranks)
     return found.reshape(replicates, n_ranks).astype(np.float64)
-
-
-def _area(positive: Array, negative: Array) -> Array:
-    """P(+ > -) + ½ P(+ = -) from histograms over increasing values."""
-    at_most_half = np.cumsum(negative, axis=1) - 0.5 * negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    area: Array = (positive * at_most_half).sum(axis=1) / pairs
-    return area

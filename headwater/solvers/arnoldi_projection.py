@@ -1,7 +1,5 @@
 """Projections that are learned from the training data, in place of random ones."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -47,7 +45,6 @@ class ArnoldiProjection:
     krylov: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_positive("the projection's dimension", self.dimension)
         if self.krylov is not None and self.krylov < self.dimension:
             raise ValueError(
@@ -58,8 +55,7 @@ class ArnoldiProjection:
     def fit(self, source: GradientSource) -> Tensor:
         """Return the rows of P at one checkpoint, (k, p); fewer where H has fewer positive ones.
 
-        Raises:
-            ValueError: if the Hessian has no positive direction, or the model less than 32 bits.
+        ValueError if the Hessian has no positive direction, or the model less than 32 bits.
         """
         dtype = source.model.dtype
         if torch.finfo(dtype).bits < 32:
@@ -69,9 +65,8 @@ class ArnoldiProjection:
                 "use a random projection"
             )
         hessian = ExactHessian().operator(source, {})
-        rank = self.krylov if self.krylov is not None else 2 * self.dimension
-        values, vectors = krylov_basis(hessian, rank, self.seed)
-        values, vectors = values[: self.dimension], vectors[: self.dimension]
+        rank = self.krylov or 2 * self.dimension
+        values, vectors = (t[: self.dimension] for t in krylov_basis(hessian, rank, self.seed))
         if not len(values):
             raise ValueError(
                 "the Hessian must have a positive direction, found none; "

@@ -1,7 +1,5 @@
 """Conjugate gradients for a whole block of right-hand sides in lockstep."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,18 +18,16 @@ class ConjugateGradient(Solver):
     """Solve (C + λI) x = b by conjugate gradients, every product taken for all unsolved rows at once.
 
     x ← x + α d,  r ← r - α (C + λI) d,  d ← z + β d,  α = ⟨r,z⟩/⟨d,(C + λI)d⟩,  β = ⟨r',z'⟩/⟨r,z⟩,
-    with z = r, or z = M r for a preconditioner M ≈ (C + λI)^-1. A row stops when ‖r‖ ≤ tolerance · ‖b‖.
-    It also stops, unconverged, where ⟨d,(C + λI)d⟩ ≤ 0: the matrix is not positive definite there, and
-    a step would go the wrong way (raise the damping).
+    with z = r, or z = M r for a preconditioner M ≈ (C + λI)^-1. A row stops when ‖r‖ ≤ tolerance · ‖b‖,
+    or, unconverged, where ⟨d,(C + λI)d⟩ ≤ 0: the matrix is not positive definite (raise the damping).
 
     Args:
         damping: λ ≥ 0, absolute or relative.
         max_iterations: products at most.
         tolerance: of the relative residual.
         progress: called with (iteration, unsolved rows) after each product.
-        preconditioner: a solver whose cheap solution is M, with a damping of its own; it must be
-            symmetric and positive definite: ``Lanczos(damping, rank)`` takes the largest eigenvalues
-            out, so that fewer iterations are needed.
+        preconditioner: a solver whose cheap solution is M, symmetric and positive definite, with a
+            damping of its own, such as ``Lanczos(damping, rank)``.
 
     Reference:
         Hestenes and Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, 1952.
@@ -45,7 +41,6 @@ class ConjugateGradient(Solver):
     preconditioner: Solver | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         check_positive("max_iterations", self.max_iterations)
         check_positive("tolerance", self.tolerance, allow_zero=True)
@@ -57,10 +52,8 @@ class ConjugateGradient(Solver):
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
-        precondition: Inverse = lambda r: r  # noqa: E731
-        if self.preconditioner is not None:
-            precondition = self.preconditioner.inverse(operator, state)
-        run = _Run(rhs, precondition)
+        inner = self.preconditioner
+        run = _Run(rhs, (lambda r: r) if inner is None else inner.inverse(operator, state))
         norms, goal = run.rr.clone(), run.rr * self.tolerance**2
         active = ((run.rr > goal) & (run.rz > 0)).nonzero()[:, 0]
         for iteration in range(self.max_iterations):

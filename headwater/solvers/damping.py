@@ -1,7 +1,5 @@
 """The damping λ: a number, or a multiple of the curvature's own mean eigenvalue."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +21,6 @@ class Relative:
     multiple: float
 
     def __post_init__(self) -> None:
-        """Check the argument."""
         check_positive("the multiple of a relative damping", self.multiple)
 
 
@@ -44,11 +41,7 @@ def check_damping(damping: Damping, *, allow_zero: bool = False) -> None:
 
 
 def absolute(damping: Damping, mean_eigenvalue: float) -> float:
-    """Return λ as a number, for a curvature whose mean eigenvalue tr(C)/p is given.
-
-    Raises:
-        ValueError: if λ is relative to a mean that is not positive, as that of a Hessian may be.
-    """
+    """Return λ as a number, given tr(C)/p; ValueError if it is relative to one that is not positive."""
     relative = AUTO if isinstance(damping, str) else damping
     if not isinstance(relative, Relative):
         return relative

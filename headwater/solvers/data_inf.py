@@ -1,18 +1,14 @@
 """DataInf: the mean of the samples' own inverses in place of the inverse of their mean."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import ROW_PER_SAMPLE, LinearOperator, RowOperator
-from headwater.curvature.operator import of_kind
-from headwater.curvature.row_operator import BlockSource, group_products
+from headwater.curvature.operator import ROW_PER_SAMPLE, LinearOperator, of_kind
+from headwater.curvature.row_operator import BlockSource, RowOperator, group_products
 from headwater.gradients import Gradients
 from headwater.kernels import exact_products
 from headwater.memory import LARGE, Cost, Sizes, default_budget, row_blocks
@@ -26,11 +22,10 @@ class DataInf(DirectSolver):
 
     x_l = (1/λ) (b_l - (1/n) Σ_i d_il ⟨r_il, b_l⟩ r_il),  d_il = 1 / (λ + ‖r_il‖²),  r_i = ρ_i g_i,
 
-    where a group l is the weight of a layer with its bias, or a block of a projected gradient.
-    Products with the training gradients themselves need each group's Gram matrix only, a block at a
-    time: about n² (m + d_in + d_out) operations for n training and m test samples, and no gradient is
-    formed where a group has more than n/2 parameters. The residual of a solution is that of C + λI,
-    which it does not make small.
+    where a group l is the weight of a layer with its bias, or a block of a projected gradient. Cost of
+    products with the training gradients: about n² (m + d_in + d_out) operations for n training and m
+    test samples; no gradient is formed where a group has more than n/2 parameters. The residual of a
+    solution is that of C + λI, which it does not make small.
 
     Reference:
         Kwon et al., DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion
@@ -44,7 +39,7 @@ class DataInf(DirectSolver):
     """
 
     damping: Damping
-    asks: ClassVar[frozenset[str]] = frozenset({ROW_PER_SAMPLE})
+    asks = frozenset({ROW_PER_SAMPLE})
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"squared_norms": ‖r_il‖² (groups, n)} in float64."""

@@ -1,9 +1,6 @@
 """The exact damped inverse of K-FAC and EK-FAC, in their own eigenbasis."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +27,7 @@ class Eigenbasis(DirectSolver):
     """
 
     damping: Damping
-    asks: ClassVar[frozenset[str]] = frozenset({EIGENBASIS})
+    asks = frozenset({EIGENBASIS})
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return nothing: the operator is its own eigendecomposition."""
@@ -50,8 +47,7 @@ class Eigenbasis(DirectSolver):
     def solve_gradients(self, operator: LinearOperator, state: State, test: Gradients) -> State:
         """Return the operator's tensors, λ, "test": f̃ (packed), and "near.<group>": f̃/(Λ + λ) (m, r, c).
 
-        Raises:
-            ValueError: if the test gradients have other groups than the operator.
+        ValueError if the test gradients have other groups than the operator.
         """
         known = of_kind(operator, KroneckerOperator, "Eigenbasis")
         _check_groups(test, known)

@@ -1,7 +1,5 @@
 """The exact solution, by factorising the matrix: as a whole, or its diagonal blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +10,7 @@ from torch import Tensor
 from headwater.checks import check_positive, check_shape
 from headwater.curvature import LinearOperator, RowOperator
 from headwater.gradients import Scheme
-from headwater.memory import LARGE, Cost, Sizes, check_memory, row_blocks
+from headwater.memory import LARGE, Cost, Sizes, check_memory, rows_per_block
 from headwater.solvers.damping import Damping, check_damping
 from headwater.solvers.solver import DirectSolver, Inverse, Solution, State, with_residual
 
@@ -24,10 +22,8 @@ Blocks = int | Sequence[int] | Literal["layers"]
 class Explicit(DirectSolver):
     """Form C, factorise C + λI in float64 and solve: exact, for few parameters or projected gradients.
 
-    With several blocks all of C that is between two of them is left out: (C_b + λI)^-1 for each. Made
-    of rows C_b = (1/n) R_bᵀR_b is summed in float64 over blocks of samples; else it is made of products
-    with the identity. Cholesky where C_b + λI is positive definite, LU where it is not. Memory: three
-    times C in float64.
+    With several blocks all of C that is between two of them is left out: (C_b + λI)^-1 for each.
+    Cholesky where C_b + λI is positive definite, LU where it is not. Memory: three times C in float64.
 
     Args:
         damping: λ ≥ 0, absolute or relative.
@@ -46,7 +42,6 @@ class Explicit(DirectSolver):
     blocks: Blocks = 1
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         if isinstance(self.blocks, str):
             if self.blocks != "layers":
@@ -59,19 +54,12 @@ class Explicit(DirectSolver):
             check_positive("blocks", size)
 
     def prepare(self, operator: LinearOperator) -> State:
-        """Return {"matrix.0000": C_0, ...} in float64, (k_b, k_b).
-
-        Raises:
-            ValueError: if C cannot be cut as the blocks say.
-        """
+        """Return {"matrix.0000": C_0, ...} in float64, (k_b, k_b); ValueError if C has no such blocks."""
         scheme = self._scheme(operator)
         sizes = [part.layout.size for part in scheme.by_group]
-        check_memory(
-            f"the explicit curvature of {operator.size:,} parameters",
-            3 * 8 * sum(size**2 for size in sizes),
-            "use ConjugateGradient or Woodbury, more blocks, or restrict the task with layers=",
-            operator.device,
-        )
+        what = f"the explicit curvature of {operator.size:,} parameters"
+        advice = "use ConjugateGradient or Woodbury, more blocks, or restrict the task with layers="
+        check_memory(what, 3 * 8 * sum(size**2 for size in sizes), advice, operator.device)
         if isinstance(operator, RowOperator):
             matrices = [operator.scale.new_zeros(size, size) for size in sizes]  # in float64
             for g, rows in operator.formed():
@@ -80,15 +68,13 @@ class Explicit(DirectSolver):
                     r = scheme.take(weighted, group)
                     matrix.addmm_(r.T, r, alpha=1.0 / operator.n)
         else:
-            matrices = [_diagonal_block(operator, columns) for (columns,) in scheme.columns]
+            count = rows_per_block(operator.size, operator.device, numbers=LARGE)
+            made = (operator.dense(count, block).double() for (block,) in scheme.columns)
+            matrices = [(matrix + matrix.T).mul_(0.5) for matrix in made]
         return {_name(group): matrix for group, matrix in enumerate(matrices)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs; the residual is that of the blocks: of all of C if there is one.
-
-        Raises:
-            ValueError: if C_b + λI is singular.
-        """
+        """Solve for each row of rhs; the residual is of the blocks. ValueError if any is singular."""
         wide, scheme = rhs.double(), self._scheme(operator)
         x = self.inverse(operator, state)(wide)
         parts = [scheme.take(x, g) @ state[_name(g)] for g in range(len(scheme.groups))]
@@ -135,16 +121,6 @@ class Explicit(DirectSolver):
 
 def _name(group: int) -> str:
     return f"matrix.{group:04d}"
-
-
-def _diagonal_block(operator: LinearOperator, columns: slice) -> Tensor:
-    """Return a diagonal block of an operator in float64, from products with the identity."""
-    first, size = columns.start, columns.stop - columns.start
-    matrix = torch.empty(size, size, dtype=torch.float64, device=operator.device)
-    for rows in row_blocks(size, operator.size, operator.device, numbers=LARGE):
-        units = operator.unit_rows(first + rows.start, first + rows.stop)
-        matrix[rows] = operator.apply(units)[:, columns]
-    return (matrix + matrix.T).mul_(0.5)
 
 
 def _factorised(matrix: Tensor, damping: float) -> Inverse:

@@ -1,7 +1,5 @@
 """A low-rank inverse from a Krylov space: the Lanczos iteration (the field says Arnoldi)."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 
@@ -47,14 +45,13 @@ class Lanczos(DirectSolver):
     residual: bool = True
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=not self.residual)
         check_positive("rank", self.rank)
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"eigenvalues": Λ (k,), "vectors": Vᵀ (k, p)}."""
-        eigenvalues, vectors = krylov_basis(operator, self.rank, self.seed)
-        return {"eigenvalues": eigenvalues, "vectors": vectors}
+        found = krylov_basis(operator, self.rank, self.seed)
+        return dict(zip(("eigenvalues", "vectors"), found, strict=True))
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
         """Solve for each row of rhs; the residual is the true one, at the cost of one product."""
@@ -118,9 +115,8 @@ def krylov_basis(operator: LinearOperator, rank: int, seed: int = 0) -> tuple[Te
     """Return eigenpairs of C on the Krylov space of a random vector: Λ (k,) in float64, Vᵀ (k, p).
 
     The largest come first; those that are zero to rounding or negative (logged) are left out. VᵀV = I
-    and Vᵀ C V = Λ; as a projection, P = Λ^(-1/2) Vᵀ gives ⟨P g, P f⟩ = gᵀ C⁺ f on that space. Every new
-    vector is made orthogonal to all others, twice. An invariant space is left by a new random one, so
-    that repeated eigenvalues are found as well.
+    and Vᵀ C V = Λ. Every new vector is made orthogonal to all others, twice. An invariant space is left
+    by a new random one, so that repeated eigenvalues are found as well.
 
     Args:
         operator: C, (p, p).
@@ -154,12 +150,9 @@ def largest_eigenvalue(operator: LinearOperator, products: int = 10, seed: int =
 def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return all eigenpairs of C on the Krylov space, the largest first: (k,) and (k, p)."""
     rank, p = min(rank, operator.size), operator.size
-    check_memory(
-        f"a Krylov space of {rank} vectors of {p:,} parameters",
-        2 * rank * p * operator.dtype.itemsize,
-        "use a lower rank, or restrict the task with layers=",
-        operator.device,
-    )
+    what = f"a Krylov space of {rank} vectors of {p:,} parameters"
+    advice = "use a lower rank, or restrict the task with layers="
+    check_memory(what, 2 * rank * p * operator.dtype.itemsize, advice, operator.device)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.zeros(rank, p, dtype=operator.dtype, device=operator.device)
     diagonal, above, largest, started = list[float](), list[float](), 0.0, True
@@ -188,10 +181,10 @@ def _ritz_pairs(operator: LinearOperator, rank: int, seed: int) -> tuple[Tensor,
             above.append(0.0)
             basis[count] = _random_unit(basis[:count], generator)
             started = True
-    off = torch.diag(torch.tensor(above, dtype=torch.float64), 1)
-    values, small = torch.linalg.eigh(
-        torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + off + off.T
+    middle, off = (
+        torch.tensor(d, dtype=torch.float64).diag(k) for k, d in ((0, diagonal), (1, above))
     )
+    values, small = torch.linalg.eigh(middle + off + off.T)
     small = small.flip(1).T.to(basis.device, basis.dtype)
     with exact_products():
         return values.flip(0).to(basis.device), small @ basis[: len(diagonal)]

@@ -1,9 +1,6 @@
 """LiSSA: a truncated Neumann series on mini-batches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +27,7 @@ class LiSSA(Solver):
 
     averaged over repeats. C_t is the curvature of one mini-batch, shared by all right-hand sides. It
     converges for s > ½ (largest eigenvalue of any C_t + λ). Stopping after J steps is a hidden
-    damping of about s / J: a direction without curvature gets (J + 1) / s, not 1 / 0.
+    damping of about s / J.
     Cost: repeats · depth products on batch_size samples, and one on all for the true residual.
 
     Args:
@@ -53,10 +50,9 @@ class LiSSA(Solver):
     batch_size: int = 50
     repeats: int = 1
     seed: int = 0
-    asks: ClassVar[frozenset[str]] = frozenset({MEAN_OVER_SAMPLES})
+    asks = frozenset({MEAN_OVER_SAMPLES})
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
         check_damping(self.damping, allow_zero=True)
         for name in ("depth", "batch_size", "repeats"):
             check_positive(name, getattr(self, name))
@@ -76,11 +72,7 @@ class LiSSA(Solver):
         return {"largest": torch.tensor(largest, dtype=torch.float64)}
 
     def solve(self, operator: LinearOperator, state: State, rhs: Tensor) -> Solution:
-        """Solve for each row of rhs.
-
-        Raises:
-            ValueError: if the series diverges.
-        """
+        """Solve for each row of rhs; ValueError if the series diverges."""
         check_shape("the right-hand sides", rhs, (None, operator.size))
         whole, scale = of_kind(operator, SampleOperator, "LiSSA"), self.scale  # type: ignore[type-abstract]
         if scale is None:  # 1 where C = 0 without damping: any scale gives the same series
@@ -94,7 +86,17 @@ class LiSSA(Solver):
                 for rows in row_blocks(len(rhs), operator.size, rhs.device, least=16):
                     product = drawn.apply(x[rows]).add_(x[rows], alpha=self.shift)
                     x[rows].sub_(product, alpha=1.0 / scale).add_(rhs[rows])
-                _check_growth(x.norm(dim=1), norms, t, scale)
+                # It is at most (t+1) ‖b‖ while no I - (C_t + λI)/s expands.
+                found = x.norm(dim=1)
+                grown = ~(found <= 2 * (t + 1) * norms)
+                if bool(grown.any()):
+                    row = int(grown.nonzero()[0])
+                    raise ValueError(
+                        f"LiSSA must converge, but right-hand side {row} grew from norm "
+                        f"{float(norms[row]):.3g} to {float(found[row]):.3g} in {t} steps with scale "
+                        f"{scale:.3g}; raise scale above the largest eigenvalue of a mini-batch (None "
+                        "estimates it), or the damping if it is indefinite"
+                    )
             total += x
         x = total.div_(self.repeats * scale)
         return with_residual(operator.apply(x), self.shift, x, rhs, self.depth)
@@ -109,15 +111,3 @@ class LiSSA(Solver):
             return operator
         drawn = torch.randperm(operator.n, generator=generator)[: self.batch_size]
         return operator.on(drawn.sort().values)
-
-
-def _check_growth(norms: Tensor, start: Tensor, step: int, scale: float) -> None:
-    """Refuse ‖x_t‖ > 2 (t+1) ‖b‖: it is at most (t+1) ‖b‖ while no I - (C_t + λI)/s expands."""
-    grown = ~(norms <= 2 * (step + 1) * start)
-    if bool(grown.any()):
-        row = int(grown.nonzero()[0])
-        raise ValueError(
-            f"LiSSA must converge, but right-hand side {row} grew from norm {float(start[row]):.3g} to "
-            f"{float(norms[row]):.3g} in {step} steps with scale {scale:.3g}; raise scale above the "
-            "largest eigenvalue of a mini-batch (None estimates it), or the damping if it is indefinite"
-        )

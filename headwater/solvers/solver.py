@@ -47,7 +47,6 @@ class Solver(ABC):
     """What C must offer beyond products, in the words of `headwater.curvature.operator`."""
 
     def __post_init__(self) -> None:
-        """Check the damping."""
         check_damping(self.damping)
 
     @property
@@ -99,9 +98,7 @@ class Solver(ABC):
     def prepare(self, operator: LinearOperator) -> State:
         """Compute everything that depends neither on the right-hand sides nor on the damping.
 
-        Raises:
-            TypeError: if the operator does not offer what the solver asks for.
-            MemoryError: if the state would not fit.
+        TypeError if the operator does not offer what it asks for, MemoryError if the state would not fit.
         """
 
     @abstractmethod
@@ -122,10 +119,8 @@ class Solver(ABC):
         """Return what `score` needs of x_j = (C + λI)^-1 f_j, for all test gradients f_j.
 
         Here {"vectors": x (m, p)} and the other parts of a `Solution`. Solvers in Gram space form no
-        such vector: {"products": ⟨g_i, x_j⟩ (n, m)} with all training gradients, in float64.
-
-        Raises:
-            MemoryError: if the vectors would not fit.
+        such vector: {"products": ⟨g_i, x_j⟩ (n, m)} with all training gradients, in float64. MemoryError
+        if the vectors would not fit.
         """
         parts = [self.solve(operator, state, f) for f in _formed_blocks(test)]
         joined = Solution(*map(torch.cat, zip(*parts, strict=True)))

@@ -1,17 +1,13 @@
 """Exact solution in Gram space: n × n, never p × p."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.checks import check_shape
-from headwater.curvature import ROWS, LinearOperator, RowOperator
-from headwater.curvature.operator import of_kind
-from headwater.curvature.row_operator import BlockSource
+from headwater.curvature.operator import ROWS, LinearOperator, of_kind
+from headwater.curvature.row_operator import BlockSource, RowOperator
 from headwater.gradients import Gradients
 from headwater.memory import Cost, Sizes, check_memory
 from headwater.solvers.damping import Damping
@@ -35,17 +31,14 @@ class Woodbury(DirectSolver):
     """
 
     damping: Damping
-    asks: ClassVar[frozenset[str]] = frozenset({ROWS})
+    asks = frozenset({ROWS})
 
     def prepare(self, operator: LinearOperator) -> State:
         """Return {"gram": K}, (n, n) in float64."""
         rows = of_kind(operator, RowOperator, "Woodbury")
-        check_memory(
-            f"the Gram matrix of {rows.n:,} samples",
-            3 * 8 * rows.n**2,
-            "use fewer training samples, or project the gradients and use Explicit",
-            rows.device,
-        )
+        what = f"the Gram matrix of {rows.n:,} samples"
+        advice = "use fewer training samples, or project the gradients and use Explicit"
+        check_memory(what, 3 * 8 * rows.n**2, advice, rows.device)
         return {"gram": rows.gram()}
 
     def inverse(self, operator: LinearOperator, state: State) -> Inverse:

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from headwater import AttributionTask, targets
-from headwater.curvature import ClassGaussNewton
+from headwater.curvature import KFAC, ClassGaussNewton
 from headwater.curvature.sampled_labels import (
     check_cross_entropy,
     draw_classes,
     sampled_batches,
-    sampled_gradients,
 )
 from headwater.gradients.source import CapturedSource
 from headwater.hashing import uniform
@@ -152,8 +151,8 @@ def test_labels_of_positions_are_independent() -> None:
 
 def test_gradients_are_those_of_the_loss_at_the_drawn_labels() -> None:
     task = _task()
-    batches = [_batch(slice(0, 1)), _batch(slice(1, 4))]
-    found = sampled_gradients(task.bind(), batches, draws=2, seed=3, loss=CAUSAL)
+    source = CapturedSource(task, 0, [_batch(slice(0, 1)), _batch(slice(1, 4))])
+    found = KFAC(draws=2, seed=3).gradients(source)
     values = [gradients.values for gradients in found]
     wanted = sampled_batches(task.bind(), _batch(), 2, 3, 0, CAUSAL)
     for draw, batch in enumerate(wanted):
