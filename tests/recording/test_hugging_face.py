@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
@@ -14,6 +17,7 @@ from headwater.recording import recorded
 from headwater.recording.hugging_face import TrainerRecorder
 
 LOSS = targets.causal(targets.cross_entropy)
+ADAPTED = "base_model.model.transformer.h.0.attn.c_attn.lora_B.default.weight"
 
 
 class Tokens(Dataset):
@@ -98,7 +102,25 @@ def test_sharded_checkpoints_are_read(tmp_path) -> None:
         load_checkpoint(tmp_path / "sharded", model)
 
 
+def test_an_adapter_alone_is_put_into_the_model(tmp_path) -> None:
+    config = LoraConfig(
+        r=2, target_modules=["c_attn"], modules_to_save=["ln_f"], fan_in_fan_out=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers in an old way
+        trained, other = get_peft_model(_model(), config), get_peft_model(_model(), config)
+    torch.nn.init.ones_(trained.get_parameter(ADAPTED))
+    trained.save_pretrained(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    other.base_model.load_state_dict(trained.base_model.state_dict())
+    torch.nn.init.zeros_(other.get_parameter(ADAPTED))
+    found = load_checkpoint(tmp_path, other)
+    assert all(torch.equal(found[key], value) for key, value in trained.state_dict().items())
+    with pytest.raises(ValueError, match=r"unexpected \['base_model.model.transformer.h.0"):
+        load_checkpoint(tmp_path, _model())
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path) -> None:
-    (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(FileNotFoundError, match=r"found \['adapter_model.safetensors'\]"):
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"found \['weights.safetensors'\]"):
         load_checkpoint(tmp_path, _model())
