@@ -1,5 +1,6 @@
 """The exact Hessian of the mean loss, as products with blocks of vectors."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,21 +44,25 @@ class Hessian(StreamedOperator):
         # A gradient that does not depend on the parameters has no graph, and adds nothing.
         bent = {n: g for n, g in zip(layout.names, found, strict=True) if g.requires_grad}
 
-        def products(rows: Tensor) -> Tensor:
-            if not bent:
-                return torch.zeros_like(rows)
-            alone = len(rows) == 1
-            vectors = layout.unflatten(rows[0] if alone else rows)
-            moved = grad(
+        def moved(vectors: Mapping[str, Tensor], batched: bool) -> Tensor:
+            parts = grad(
                 list(bent.values()),
                 inputs,
                 [vectors[name] for name in bent],
                 retain_graph=True,
-                is_grads_batched=not alone,
+                is_grads_batched=batched,
                 materialize_grads=True,
             )
-            parts = dict(zip(layout.names, moved, strict=True))
-            return layout.flatten(parts)[None] if alone else layout.flatten(parts, 1)
+            return layout.flatten(dict(zip(layout.names, parts, strict=True)), int(batched))
+
+        def products(rows: Tensor) -> Tensor:
+            if not bent:
+                return torch.zeros_like(rows)
+            if len(rows) > 1:
+                # Some layers, such as GroupNorm, have no second derivative of several vectors at once.
+                with contextlib.suppress(RuntimeError):
+                    return moved(layout.unflatten(rows), batched=True)
+            return torch.stack([moved(layout.unflatten(row), batched=False) for row in rows])
 
         return products
 

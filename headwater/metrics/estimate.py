@@ -67,11 +67,13 @@ def bootstrapped_mean(
     seed: int,
     replicates: int,
     confidence: float,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """Return a mean over test samples, with a bootstrap over these and over the rows they share.
 
-    The interval is value + quantiles of (θ* - mean θ*). Copies of a row are tied in a resample, which
-    draws rank correlations towards 0; without the centring the interval could miss the value itself.
+    The interval is value + quantiles of (θ* - mean θ*), within the bounds of the metric. Copies of a row
+    are tied in a resample, which draws rank correlations towards 0; without the centring the interval
+    could miss the value itself.
     `resampled` maps how often each row was drawn, (replicates, n_rows), to values (replicates, n_test).
     """
     value = float(per_test.mean())
@@ -80,7 +82,8 @@ def bootstrapped_mean(
     means = (resample_counts(rng, *values.shape) * values).sum(axis=1) / values.shape[1]
     low, high = percentile_interval(means, confidence)
     mean = float(means.sum()) / max(1, len(means))
-    return Estimate(value, value + low - mean, value + high - mean, per_test)
+    low, high = np.clip([value + low - mean, value + high - mean], *bounds).tolist()
+    return Estimate(value, low, high, per_test)
 
 
 def percentile_interval(resampled: Array, confidence: float) -> tuple[float, float]:

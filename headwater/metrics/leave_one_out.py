@@ -66,4 +66,6 @@ def leave_one_out_correlation(
     predicted, effects = score_matrix[indices], full - without
     per_test = pearson_columns(predicted, effects)
     resampled = partial(resampled_pearson, first=predicted, second=effects)
-    return bootstrapped_mean(per_test, len(indices), resampled, seed, replicates, confidence)
+    return bootstrapped_mean(
+        per_test, len(indices), resampled, seed, replicates, confidence, (-1.0, 1.0)
+    )

@@ -61,7 +61,9 @@ def linear_datamodeling_score(
     predictions = _subset_sums(masks.astype(np.float64), score_matrix)
     per_test = spearman_columns(predictions, truth)
     resampled = partial(resampled_spearman, first=predictions, second=truth)
-    return bootstrapped_mean(per_test, len(masks), resampled, seed, replicates, confidence)
+    return bootstrapped_mean(
+        per_test, len(masks), resampled, seed, replicates, confidence, (-1.0, 1.0)
+    )
 
 
 def _subset_sums(masks: Array, scores: NDArray[Any]) -> Array:

@@ -49,7 +49,9 @@ def noise_ceiling(
         return _ceiling(reliability, n_repeats)
 
     per_test = _ceiling(reliability, n_repeats)
-    return bootstrapped_mean(per_test, n_subsets, resampled, seed, replicates, confidence)
+    return bootstrapped_mean(
+        per_test, n_subsets, resampled, seed, replicates, confidence, (0.0, 1.0)
+    )
 
 
 def _ceiling(reliability: Array, n_repeats: int) -> Array:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from headwater import AttributionTask, memory
 from headwater.curvature import Hessian
 from tests import reference
-from tests.problems import PROBLEMS, Logistic, Ridge, perturbed, split
+from tests.problems import PROBLEMS, Logistic, Ridge, cross_entropy, perturbed, split
 
 
 @pytest.fixture(params=PROBLEMS)
@@ -48,6 +49,16 @@ def test_the_batches_change_nothing(name: str, sizes: int | list[int]) -> None:
     # A mean of batch means would be wrong here: the batches differ in size.
     found = _operator(name, sizes).dense()
     assert torch.allclose(found, _operator(name).dense(), rtol=1e-9, atol=1e-12), name
+
+
+def test_layers_whose_second_derivative_takes_one_vector_at_a_time() -> None:
+    torch.manual_seed(0)
+    parts = nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Tanh(), nn.Flatten(), nn.Linear(16, 2)
+    model = nn.Sequential(*parts).double()
+    batch = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+    operator = Hessian(AttributionTask(model, cross_entropy).bind(), cross_entropy, [batch])
+    wanted = reference.hessian(model, cross_entropy, batch)
+    assert torch.allclose(operator.dense(), wanted, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("numbers", [1, 100, 3000, 10**9])

@@ -99,6 +99,18 @@ def metrics_of_an_example():
     }
 
 
+def test_intervals_of_tiny_runs_hold_possible_values_only():
+    beyond = 0
+    for seed in range(20):
+        scores, masks, outputs = example(n_subsets=6, n_test=4, noise=0.3, seed=seed)
+        lds = linear_datamodeling_score(scores, masks, outputs, **SMALL)
+        ceiling = noise_ceiling(outputs, **SMALL)
+        assert -1.0 <= lds.low <= lds.value <= lds.high <= 1.0
+        assert 0.0 <= ceiling.low <= ceiling.value <= ceiling.high <= 1.0
+        beyond += lds.high == 1.0
+    assert beyond  # some were cut
+
+
 @pytest.mark.parametrize("name", metrics_of_an_example())
 def test_without_resamples_there_is_the_value_but_no_interval(name):
     metric = metrics_of_an_example()[name]
