@@ -18,10 +18,14 @@ END = "<!-- end of {} -->\n"
 # What people have, and the recipes of params.yaml that suit it, the cheapest first.
 DECISIONS = (
     ("a second: a first look, a check that all is connected", ("grad-dot",)),
-    ("one trained classifier", ("gauss-newton-1", "gauss-newton-early")),
+    ("one trained classifier", ("gauss-newton-1", "gauss-newton-early", "relatif")),
     (
         "ten trainings of it, stopped early or to their ends",
-        ("gauss-newton-early-10", "exact-trak-10", "gauss-newton-10"),
+        ("gauss-newton-early-10", "exact-trak-10", "gauss-newton-10", "kernel-early-10"),
+    ),
+    (
+        "a few trainings, each at several epochs: the best, and no more training",
+        ("gauss-newton-epochs", "exact-trak-epochs", "trak-epochs"),
     ),
     ("one model, any loss", ("fisher-1", "if-cg")),
     ("at most some ten thousand parameters", ("if-explicit",)),
