@@ -13,8 +13,11 @@ HEADWATER_DATA_MIRROR ?= ../shared/data
 MIRROR := $(abspath $(HEADWATER_DATA_MIRROR))
 # How many processes run tests side by side; each computes on one core.
 TEST_PROCESSES ?= 2
+# What `make oldest` runs, and with what.
+PYTHON ?= python3
+LIBRARY := tests/laws tests/gradients tests/curvature tests/solvers tests/projections tests/metrics
 
-.PHONY: help .venv benchmark plan status smoke results leaderboard speed workflow-speed peers-parity dag docs test lint format clean
+.PHONY: help .venv benchmark plan status smoke results leaderboard speed workflow-speed peers-parity dag docs test oldest lint format clean
 
 help: ## List the targets
 	@grep -hE '^[.a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([.a-z-]+):.*## /\1\t/' | expand -t 14
@@ -62,6 +65,11 @@ docs: $(STAMP) ## Build the documentation as a site, build/site/index.html
 
 test: lint ## Lint, types, import contracts, then all tests
 	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
+
+oldest: ## Test the library on the oldest PyTorch that is allowed (6 GB); PYTHON=python3.13 on another Python
+	$(PYTHON) -m venv build/oldest
+	build/oldest/bin/python -m pip install --quiet . torch==2.6.0 pydantic pytest-xdist hypothesis transformers peft
+	HEADWATER_DATA_MIRROR='$(MIRROR)' OMP_NUM_THREADS=1 build/oldest/bin/python -m pytest -n $(TEST_PROCESSES) $(LIBRARY)
 
 lint: $(STAMP) ## Style, format, types, and the arrows between the layers
 	$(BIN)/ruff check .
