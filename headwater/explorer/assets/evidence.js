@@ -36,7 +36,7 @@ function share(value) {
 
 function stability(method, entries) {
   const known = entries.filter((entry) => entry.stability !== null);
-  if (!known.length) return el("p", { class: "soft", text: "Rank stability: no scores of single models given." });
+  if (!known.length) return "";
   const mean = known.reduce((sum, entry) => sum + entry.stability, 0) / known.length;
   return el("p", { class: "number", text: `Rank stability: ${Math.round(mean)} % of ${method.stability_models} models rank the samples shown about as high.` });
 }
