@@ -74,7 +74,7 @@ def test_no_source_file_is_listed_by_hand(graph):
         assert sum("artifacts/code/" in str(path) for path in deps) == 1, stage.addressing
 
 
-# Known: the longest name of all, twelve times in each of 120 stages; strict: below the bound this must go.
+# Known: the longest name, twelve times in each of 120 stages; strict: once it is smaller this must go.
 TOO_LARGE = {
     "settings/maestro-music-transformer-small/dvc.lock": pytest.mark.xfail(
         strict=True, reason="259 kB"
