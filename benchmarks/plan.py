@@ -6,13 +6,13 @@ Bytes on disk are those of the artifacts, memory what the stages recorded, time 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.finished import chosen
 from benchmarks.measure import machine
 from benchmarks.tables import describe_machine, seconds, table, write_page
 from pipelines.plan import Planned, plan
@@ -62,29 +62,24 @@ class Pair:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare, print and write the page; return 1 where nothing is finished."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description=__doc__)
-    parser.add_argument(
-        "settings", nargs="*", metavar="SETTING", help="default: all that are finished"
-    )
-    root = "the repository in which they ran (default: this one)"
-    parser.add_argument("--root", type=Path, default=Path(), metavar="FOLDER", help=root)
-    options = parser.parse_args(arguments)
-    params = load_params(options.root / "params.yaml")
-    finished = [s for s in params.settings if (options.root / "artifacts/cost" / s).is_dir()]
-    names = options.settings or finished
-    if not names or not set(names) <= set(finished):
-        wrong = sorted(set(names) - set(finished)) or "none"
-        sys.stderr.write(f"SETTING must have run, got {wrong}; finished are {finished or 'none'}\n")
-        return 1
-    durations = json.loads((options.root / "results/durations.json").read_text())
+    """Compare, print and write the page; status 1 where nothing is finished."""
+    words = "run", "finished"
+    root, names = chosen(arguments, "python -m benchmarks.plan", __doc__, finished, words)
+    params = load_params(root / "params.yaml")
+    durations = json.loads((root / "results/durations.json").read_text())
     parts = ["# Plans beside runs", ABOUT, describe_machine(machine(1))]
     for name in names:
         runs = plan(name, params)
-        parts += [f"## {name}", *compared(name, runs, options.root, durations)]
+        parts += [f"## {name}", *compared(name, runs, root, durations)]
     print("\n\n".join(parts))
     write_page(PAGE, parts)
     return 0
+
+
+def finished(root: Path) -> list[str]:
+    """Return the settings that ran, in the order of params.yaml."""
+    settings = load_params(root / "params.yaml").settings
+    return [name for name in settings if (root / "artifacts/cost" / name).is_dir()]
 
 
 def compared(

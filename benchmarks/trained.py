@@ -6,7 +6,6 @@ training samples and on the test samples. Writes benchmarks/results/trained.md.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.finished import chosen
 from benchmarks.tables import table, write_page
 from headwater.benchmark.settings import get_setting
 from stages.problem import checkpoint_files, load_split, load_state, training_record
@@ -36,29 +36,20 @@ BATCH, CPU = 100, torch.device("cpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate, print and write the page; return 1 where nothing is trained."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
-    parser.add_argument(
-        "settings", nargs="*", metavar="SETTING", help="default: all that are trained"
-    )
-    root = "the repository in which they ran (default: this one)"
-    parser.add_argument("--root", type=Path, default=Path(), metavar="FOLDER", help=root)
-    options = parser.parse_args(arguments)
-    artifacts = options.root / "artifacts"
-    trained = sorted(
-        path.parent.parent.name for path in artifacts.glob("models/*/clean/record.json")
-    )
-    names = options.settings or trained
-    if not names or not set(names) <= set(trained):
-        wrong = sorted(set(names) - set(trained)) or "none"
-        sys.stderr.write(
-            f"SETTING must have been trained, got {wrong}; trained are {trained or 'none'}\n"
-        )
-        return 1
+    """Evaluate, print and write the page; status 1 where nothing is trained."""
+    words = "been trained", "trained"
+    root, names = chosen(arguments, "python -m benchmarks.trained", __doc__, trained, words)
+    artifacts = root / "artifacts"
     parts = ["# Trained models", ABOUT, table(HEADER, [row(name, artifacts) for name in names])]
     print("\n\n".join(parts))
     write_page(PAGE, parts)
     return 0
+
+
+def trained(root: Path) -> list[str]:
+    """Return the settings whose models are there."""
+    records = root.glob("artifacts/models/*/clean/record.json")
+    return sorted(path.parent.parent.name for path in records)
 
 
 def row(name: str, artifacts: Path) -> list[str]:
